@@ -1,0 +1,205 @@
+#include "engine/io/file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "kernels/core/error.h"
+
+namespace densetree {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string reason(int error) {
+  return std::generic_category().message(error);
+}
+
+// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  Descriptor(const fs::path& path, int flags) : number_(::open(path.c_str(), flags | O_CLOEXEC)) {}
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int number() const { return number_; }
+  bool ok() const { return number_ >= 0; }
+
+ private:
+  int number_;
+};
+
+fs::path folder_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
+std::string read_raw(const fs::path& path) {
+  const Descriptor file(path, O_RDONLY);
+  check(file.ok(), "cannot open {}: {}", path.string(), reason(errno));
+  std::string text;
+  struct stat status {};
+  if (::fstat(file.number(), &status) == 0 && S_ISREG(status.st_mode)) {
+    text.reserve(static_cast<std::size_t>(status.st_size) + 1);
+  }
+  for (;;) {
+    const std::size_t had = text.size();
+    text.resize(std::max<std::size_t>(text.capacity(), had + 65536));
+    const ssize_t got = ::read(file.number(), text.data() + had, text.size() - had);
+    const int error = errno;
+    text.resize(had + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+    if (got == 0) return text;
+    check(got > 0 || error == EINTR, "cannot read {}: {}", path.string(), reason(error));
+  }
+}
+
+// Unpacks one or several gzip members.
+std::string unpack_gzip(const std::string& packed, const fs::path& path) {
+  z_stream stream{};
+  check(inflateInit2(&stream, 15 + 16) == Z_OK, "cannot unpack {}: zlib did not start", path.string());
+  const std::unique_ptr<z_stream, int (*)(z_stream*)> guard(&stream, inflateEnd);
+  const char* next = packed.data();
+  std::size_t left = packed.size();
+  std::string text;
+  int state = Z_OK;
+  do {
+    if (state == Z_STREAM_END) inflateReset(&stream);
+    do {
+      const uInt given = static_cast<uInt>(std::min<std::size_t>(left, 1u << 30));
+      stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(next));
+      stream.avail_in = given;
+      const std::size_t had = text.size();
+      text.resize(std::max<std::size_t>(text.capacity(), had + 262144));
+      const uInt room = static_cast<uInt>(std::min<std::size_t>(text.size() - had, 1u << 30));
+      stream.next_out = reinterpret_cast<Bytef*>(text.data() + had);
+      stream.avail_out = room;
+      state = inflate(&stream, Z_NO_FLUSH);
+      next += given - stream.avail_in, left -= given - stream.avail_in;
+      text.resize(had + room - stream.avail_out);
+      check(state == Z_OK || state == Z_STREAM_END, "cannot unpack {}: {}; it must be a whole gzip file", path.string(),
+            state == Z_BUF_ERROR ? "it is cut short"
+            : stream.msg         ? stream.msg
+                                 : "not gzip");
+    } while (state != Z_STREAM_END);
+  } while (left > 0);
+  return text;
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const fs::path& path) {
+  const Descriptor file(path, O_RDONLY);
+  check(file.ok(), "cannot open {}: {}", path.string(), reason(errno));
+  struct stat status {};
+  check(::fstat(file.number(), &status) == 0, "cannot examine {}: {}", path.string(), reason(errno));
+  check(S_ISREG(status.st_mode), "cannot map {}: it is not a regular file", path.string());
+  size_ = static_cast<std::size_t>(status.st_size);
+  if (size_ == 0) return;
+  void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.number(), 0);
+  check(memory != MAP_FAILED, "cannot map {} ({} bytes): {}", path.string(), size_, reason(errno));
+  data_ = static_cast<const std::byte*>(memory);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+// The aside file has one fixed name, so that a killed process leaves one at most and the next writer takes it over;
+// a lock keeps two live writers apart. It is held until after the rename.
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+  check(path_.has_filename(), "cannot write '{}': it is not a file name", path_.string());
+  std::error_code error;
+  const fs::file_status status = fs::status(path_, error);
+  check(!fs::exists(status) || fs::is_regular_file(status),
+        "cannot write {}: something that is no regular file has "
+        "that name",
+        path_.string());
+  aside_ = folder_of(path_) / fmt::format(".{}.partial", path_.filename().string());
+  file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  check(file_ >= 0, "cannot write {}: {}", path_.string(), reason(errno));
+  struct stat ours {
+  }, named{};
+  const bool taken = (::flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) || ::fstat(file_, &ours) != 0 ||
+                     ::stat(aside_.c_str(), &named) != 0 || ours.st_ino != named.st_ino || ours.st_dev != named.st_dev;
+  if (taken || ::ftruncate(file_, 0) != 0) {
+    const std::string why = taken ? "another writer is at it" : reason(errno);
+    ::close(file_);
+    fail("cannot write {}: {}", path_.string(), why);
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (!committed_) ::unlink(aside_.c_str());
+  ::close(file_);
+}
+
+void AtomicFile::write(const void* data, std::size_t bytes) {
+  check(!committed_, "cannot write {}: it is already committed", path_.string());
+  const char* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t wrote = ::write(file_, next, bytes);
+    if (wrote < 0 && errno == EINTR) continue;
+    check(wrote >= 0, "cannot write {}: {}", path_.string(), reason(errno));
+    next += wrote, bytes -= static_cast<std::size_t>(wrote);
+  }
+}
+
+void AtomicFile::write_at(std::uint64_t offset, const void* data, std::size_t bytes) {
+  check(!committed_, "cannot write {}: it is already committed", path_.string());
+  const char* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t wrote = ::pwrite(file_, next, bytes, static_cast<off_t>(offset));
+    if (wrote < 0 && errno == EINTR) continue;
+    check(wrote >= 0, "cannot write {}: {}", path_.string(), reason(errno));
+    next += wrote, bytes -= static_cast<std::size_t>(wrote), offset += static_cast<std::uint64_t>(wrote);
+  }
+}
+
+void AtomicFile::commit() {
+  check(!committed_, "cannot commit {} twice", path_.string());
+  check(::fsync(file_) == 0, "cannot write {}: {}", path_.string(), reason(errno));
+  check(::rename(aside_.c_str(), path_.c_str()) == 0, "cannot name {}: {}", path_.string(), reason(errno));
+  committed_ = true;
+  const Descriptor folder(folder_of(path_), O_RDONLY | O_DIRECTORY);
+  check(!folder.ok() || ::fsync(folder.number()) == 0 || errno == EINVAL, "cannot sync the folder of {}: {}",
+        path_.string(), reason(errno));
+}
+
+void write_file(const fs::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+std::string read_file(const fs::path& path) {
+  std::string raw = read_raw(path);
+  return path.extension() == ".gz" ? unpack_gzip(raw, path) : raw;
+}
+
+void make_folder(const fs::path& path) {
+  std::error_code error;
+  if (path.empty() || fs::is_directory(path, error)) return;
+  if (path.has_parent_path() && path.parent_path() != path) make_folder(path.parent_path());
+  fs::create_directory(path, error);
+  std::error_code ignored;
+  check(fs::is_directory(path, ignored), "cannot make the folder {}: {}", path.string(),
+        error ? error.message() : "something else has that name");
+}
+
+}  // namespace densetree

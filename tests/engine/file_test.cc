@@ -1,0 +1,192 @@
+#include "engine/io/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "kernels/core/error.h"
+
+namespace densetree {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder of its own for each test, gone afterwards.
+class FileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(testing::TempDir()) / ("densetree-file-" + std::to_string(::getpid()));
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::size_t files() const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
+  }
+  // The message of the Error that f throws, or "" with a failure recorded.
+  template <class F>
+  static std::string message(F f) {
+    try {
+      f();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    ADD_FAILURE() << "no Error";
+    return "";
+  }
+  static void expect_contains(const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text << "\nlacks " << part;
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(FileTest, WritesAsideAndNamesOnCommit) {
+  const fs::path path = folder_ / "a.txt";
+  {
+    AtomicFile file(path);
+    file.write("hello ");
+    file.write("there");
+    EXPECT_FALSE(fs::exists(path));
+    file.commit();
+    EXPECT_THROW(file.write("more"), Error);
+    EXPECT_THROW(file.commit(), Error);
+  }
+  EXPECT_EQ(read_file(path), "hello there");
+  EXPECT_EQ(files(), 1u);
+}
+
+TEST_F(FileTest, UncommittedLeavesTheOldFile) {
+  const fs::path path = folder_ / "a.txt";
+  write_file(path, "old");
+  {
+    AtomicFile file(path);
+    file.write("new");
+  }
+  EXPECT_EQ(read_file(path), "old");
+  EXPECT_EQ(files(), 1u);
+}
+
+TEST_F(FileTest, WriteAtExtendsWithZeros) {
+  const fs::path path = folder_ / "a.bin";
+  AtomicFile file(path);
+  file.write_at(4, "efgh", 4);
+  file.write_at(0, "ab", 2);
+  file.commit();
+  EXPECT_EQ(read_file(path), std::string("ab\0\0efgh", 8));
+}
+
+TEST_F(FileTest, TwoWritersOfOneFileAreKeptApart) {
+  const fs::path path = folder_ / "a.txt";
+  AtomicFile first(path);
+  first.write("first");
+  expect_contains(message([&] { AtomicFile second(path); }), path.string());
+  first.commit();
+  write_file(path, "third");
+  EXPECT_EQ(read_file(path), "third");
+}
+
+TEST_F(FileTest, TakesOverWhatAKilledWriterLeft) {
+  const fs::path path = folder_ / "a.txt";
+  std::ofstream(folder_ / ".a.txt.partial") << "a long torn text";
+  write_file(path, "short");
+  EXPECT_EQ(read_file(path), "short");
+  EXPECT_EQ(files(), 1u);
+}
+
+// A file size limit behaves as a full disk does: write() fails in the middle.
+TEST_F(FileTest, FullDiskIsAnErrorAndLeavesTheOldFile) {
+  const fs::path path = folder_ / "a.bin";
+  write_file(path, "old");
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit small = before;
+  small.rlim_cur = 4096;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const std::string big(100000, 'x');
+  const std::string in_order = message([&] { write_file(path, big); });
+  const std::string placed = message([&] {
+    AtomicFile file(path);
+    file.write_at(4000, big.data(), big.size());
+  });
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  expect_contains(in_order, path.string());
+  expect_contains(in_order, "File too large");
+  expect_contains(placed, path.string());
+  EXPECT_EQ(read_file(path), "old");
+  EXPECT_EQ(files(), 1u);
+}
+
+TEST_F(FileTest, UnwritablePlacesAreErrorsThatNameThem) {
+  write_file(folder_ / "file", "x");
+  const fs::path below_a_file = folder_ / "file" / "a.txt";
+  expect_contains(message([&] { write_file(below_a_file, "y"); }), below_a_file.string());
+  expect_contains(message([&] { write_file("/proc/densetree.txt", "y"); }), "/proc/densetree.txt");
+  expect_contains(message([&] { write_file(folder_ / "absent" / "a", "y"); }), "No such file");
+  fs::create_directory(folder_ / "sub");
+  expect_contains(message([&] { write_file(folder_ / "sub", "y"); }), "no regular file");
+  expect_contains(message([&] { write_file("/dev/full", "y"); }), "no regular file");
+}
+
+TEST_F(FileTest, FoldersAreMadeWithTheirParents) {
+  make_folder(folder_ / "a" / "b" / "c");
+  EXPECT_TRUE(fs::is_directory(folder_ / "a" / "b" / "c"));
+  make_folder(folder_ / "a" / "b" / "c" / "");  // already there
+  write_file(folder_ / "file", "x");
+  expect_contains(message([&] { make_folder(folder_ / "file" / "d" / "e"); }), (folder_ / "file").string());
+  EXPECT_THROW(make_folder("/proc/densetree/a"), Error);
+}
+
+TEST_F(FileTest, MapsWholeFiles) {
+  write_file(folder_ / "a", "content");
+  write_file(folder_ / "empty", "");
+  MappedFile map(folder_ / "a");
+  EXPECT_EQ(map.text(), "content");
+  MappedFile moved(std::move(map));
+  EXPECT_EQ(moved.text(), "content");
+  EXPECT_TRUE(MappedFile(folder_ / "empty").bytes().empty());
+  expect_contains(message([&] { MappedFile absent(folder_ / "absent"); }), "absent");
+  EXPECT_THROW(MappedFile{folder_}, Error);
+}
+
+std::string gzipped(const fs::path& path, const std::string& text, const char* mode = "wb") {
+  gzFile file = gzopen(path.c_str(), mode);
+  gzwrite(file, text.data(), static_cast<unsigned>(text.size()));
+  gzclose(file);
+  return text;
+}
+
+TEST_F(FileTest, UnpacksGzipByName) {
+  std::string text;
+  for (int i = 0; i < 200000; ++i) text += std::to_string(i) + '\n';
+  const fs::path path = folder_ / "a.csv.gz";
+  gzipped(path, text);
+  EXPECT_EQ(read_file(path), text);
+  gzipped(path, "second member", "ab");
+  EXPECT_EQ(read_file(path), text + "second member");
+}
+
+TEST_F(FileTest, TornGzipIsAnError) {
+  const fs::path path = folder_ / "a.gz";
+  gzipped(path, std::string(5000, 'a') + std::string(5000, 'b'));
+  fs::resize_file(path, fs::file_size(path) - 6);
+  expect_contains(message([&] { read_file(path); }), "cut short");
+  write_file(path, "Image Index,Patient ID\n");
+  expect_contains(message([&] { read_file(path); }), path.string());
+  write_file(path, "");
+  EXPECT_THROW(read_file(path), Error);
+}
+
+TEST_F(FileTest, ReadingWhatIsNotThereIsAnError) {
+  expect_contains(message([&] { read_file(folder_ / "absent"); }), "absent");
+  expect_contains(message([&] { read_file(folder_); }), folder_.string());
+}
+
+}  // namespace
+}  // namespace densetree
