@@ -1,0 +1,75 @@
+# Holds the shape of the house. Reads every source below the root, given as paths relative to it, and prints one line
+# for each breach: who may include whom, where vendor headers may stand, what libraries must not call.
+
+# The folders whose files a folder may include; includes run downward only.
+BEGIN {
+  may["kernels"] = " kernels "
+  may["engine"] = " engine kernels "
+  may["tree"] = " tree engine kernels "
+  may["nn"] = " nn engine kernels "
+  may["tools"] = " tools nn tree engine kernels "
+  if (ARGC < 2) breach("no files to check")
+}
+
+function breach(what) {
+  print (FILENAME ? FILENAME ":" FNR ": " : "") what
+  found++
+}
+
+FNR == 1 {
+  files++
+  split(FILENAME, part, "/")
+  folder = part[1]
+  below = part[1] "/" part[2] "/"
+  header = FILENAME ~ /\.(h|cuh)$/
+  if (!(folder in may)) breach("this folder has no rule in tests/house/check.awk")
+  if (header && $0 !~ /^\/\//) breach("a header opens with a few sentences on what it is for")
+}
+
+# Comments do not count. Block comments are rare here; a line of one starts with a star.
+{
+  code = $0
+  sub(/\/\/.*/, "", code)
+  if (code ~ /^ *(\/\*|\*)/) code = ""
+}
+
+code ~ /^ *# *include *"/ {
+  split(code, quoted, "\"")
+  target = quoted[2]
+  split(target, piece, "/")
+  if (target !~ /\// || target ~ /^\.\.?\//)
+    breach("\"" target "\" is named from here; name it from the repository's root")
+  else if (index(may[folder], " " piece[1] " ") == 0)
+    breach(folder " may not include \"" target "\": it sees" may[folder] "only")
+  else if (below == "kernels/core/" && target !~ /^kernels\/core\//)
+    breach("kernels/core may not include \"" target "\": it sees itself only")
+  else if (below == "kernels/functors/" && target !~ /^kernels\/(core\/|functors\/|device\.h$)/)
+    breach("kernels/functors may not include \"" target "\": it sees kernels/core, kernels/device.h and itself only")
+  else if (below == "kernels/cpu/" && target ~ /^kernels\/cuda\//)
+    breach("the CPU device may not include \"" target "\"")
+  else if (below == "kernels/cuda/" && target ~ /^kernels\/cpu\//)
+    breach("the CUDA device may not include \"" target "\"")
+}
+
+code ~ /^ *# *include *[<"](oneapi\/dnnl|dnnl)/ && below != "kernels/cpu/" {
+  breach("oneDNN stays behind kernels/cpu")
+}
+
+code ~ /^ *# *include *[<"](cuda|cublas|cudnn|nccl|nvtx|nvToolsExt|driver_types|device_launch|curand|cub\/|nv\/)/ &&
+    below != "kernels/cuda/" {
+  breach("CUDA's headers stay behind kernels/cuda")
+}
+
+folder != "tools" && code ~ /(^|[^A-Za-z0-9_.>])((std::)?(exit|abort|quick_exit|_Exit|_exit|terminate)|::_?exit) *\(/ {
+  breach("libraries throw, they never end the program")
+}
+
+folder != "tools" && code ~ /(std::(cout|puts|printf)|(^|[^A-Za-z0-9_:.>])(printf|puts) *\(|fmt::print *\( *["f])/ {
+  breach("libraries never write to standard output")
+}
+
+END {
+  if (!files) { print "no files were read"; found++ }
+  print files + 0 " files, " found + 0 " breaches"
+  exit found ? 1 : 0
+}

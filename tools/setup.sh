@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Installs what densetree needs to build, from the system's own packages (Debian 12, Ubuntu 22.04 and 24.04).
+# Only what is missing is installed, so a second call needs neither network nor rights. A CUDA toolkit is never
+# installed: it is used where nvcc is found.
+#
+#   tools/setup.sh           installs what is missing
+#   tools/setup.sh --check   only lists what is missing; exit status 1 if anything is
+set -euo pipefail
+
+packages=(
+  g++ cmake ninja-build
+  libdnnl-dev                                              # convolutions on the CPU
+  libpng-dev libjpeg-dev zlib1g-dev                        # images, gzipped tables
+  nlohmann-json3-dev libtomlplusplus-dev libcli11-dev      # JSON, settings, command line
+  libfmt-dev libspdlog-dev                                 # text, log
+  libgtest-dev libbenchmark-dev                            # tests, benchmarks
+)
+
+fail() {
+  echo "setup: error: $*" >&2
+  exit 1
+}
+
+# Packages named as arguments that are not installed.
+missing_of() {
+  local name
+  for name in "$@"; do
+    [[ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" == installed ]] || echo "$name"
+  done
+}
+
+# Runs a command as root: directly, or through sudo (asking for a password only on a terminal).
+as_root() {
+  if [[ $EUID -eq 0 ]]; then
+    "$@"
+  elif [[ -t 0 ]]; then
+    sudo "$@"
+  else
+    sudo -n "$@"
+  fi
+}
+
+check_only=false
+case "${1-}" in
+  "") ;;
+  --check) check_only=true ;;
+  -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) echo "setup: error: unknown argument '$1'; there is only --check" >&2; exit 2 ;;
+esac
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+  fail "this script knows Debian and Ubuntu only. Install a C++20 compiler, CMake 3.22, Ninja, oneDNN 2.x, libpng," \
+    "libjpeg, zlib, nlohmann-json, toml++, CLI11, fmt, spdlog, GoogleTest and Google Benchmark, then build with" \
+    "'cmake --preset release && cmake --build --preset release'."
+fi
+
+mapfile -t missing < <(missing_of "${packages[@]}")
+if [[ ${#missing[@]} -eq 0 ]]; then
+  echo "setup: all ${#packages[@]} packages are installed"
+  exit 0
+fi
+if $check_only; then
+  printf '%s\n' "${missing[@]}"
+  exit 1
+fi
+
+by_hand="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
+if [[ $EUID -ne 0 ]] && ! command -v sudo >/dev/null; then
+  fail "these packages are missing and need root, and there is no sudo. As root: $by_hand"
+fi
+echo "setup: installing ${missing[*]}"
+as_root apt-get update -q ||
+  fail "the package lists could not be fetched. Check the network and your rights, or run as root: $by_hand"
+
+for name in "${missing[@]}"; do
+  if ! apt-cache show --no-all-versions "$name" >/dev/null 2>&1; then
+    fail "this system has no package '$name'. Debian 12 and Ubuntu 24.04 do" \
+      "(on Ubuntu, the 'universe' component must be enabled)."
+  fi
+done
+as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get install -y -q --no-install-recommends "${missing[@]}" ||
+  fail "the packages could not be installed. As root: $by_hand"
+
+mapfile -t missing < <(missing_of "${packages[@]}")
+[[ ${#missing[@]} -eq 0 ]] || fail "still missing after the installation: ${missing[*]}"
+echo "setup: done"

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds everything and runs every test. Arguments go to ctest, as in
+#   tools/test.sh -R engine
+# Exit status 0 only when every test that ran has passed and at least one ran.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/build.sh"
+
+# What ctest's log says of each skipped test, counted: GoogleTest prints the reason after a line "file:line: Skipped".
+skip_reasons() {
+  awk '/: Skipped$/ { getline reason; count[reason]++ }
+       END { for (reason in count) printf "             %d: %s\n", count[reason], reason }' "$1" | sort -k1,1nr
+}
+
+build_release
+
+echo "== test"
+log="$build_dir/test.log"
+status=0
+# Tests run beside each other and each uses every core; a waiting thread must not hold one.
+OMP_WAIT_POLICY=passive ctest --test-dir "$build_dir" --output-on-failure --no-tests=error \
+  --parallel "$(nproc)" "$@" | tee "$log" || status=$?
+
+passed=$(grep -c 'Test *#.*   Passed ' "$log" || true)
+skipped=$(grep -c '\*\*\*Skipped' "$log" || true)
+total=$(grep -c 'Test *#.*\( Passed \|\*\*\*\)' "$log" || true)
+echo
+echo "== summary"
+echo "  tests      $passed of $total passed, $((total - passed - skipped)) failed, $skipped skipped"
+if [[ $skipped -gt 0 ]]; then
+  skip_reasons "$build_dir/Testing/Temporary/LastTest.log"
+fi
+echo "  program    $PWD/$build_dir/bin/densetree"
+echo "  devices    $("$build_dir/bin/densetree" devices 2>&1 | tr '\n' ';')"
+[[ $status -eq 0 ]] || echo "  not passed: see the list above, and $PWD/$log"
+exit "$status"
