@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what densetree needs to build, from the system's own packages (Debian 12, Ubuntu 22.04 and 24.04).
+# Installs what densetree needs to build, from the system's own packages (apt; tried on Debian 12).
 # Only what is missing is installed, so a second call needs neither network nor rights. A CUDA toolkit is never
 # installed: it is used where nvcc is found.
 #
@@ -74,7 +74,7 @@ as_root apt-get update -q ||
 
 for name in "${missing[@]}"; do
   if ! apt-cache show --no-all-versions "$name" >/dev/null 2>&1; then
-    fail "this system has no package '$name'. Debian 12 and Ubuntu 24.04 do" \
+    fail "this system has no package '$name'. Debian 12 does" \
       "(on Ubuntu, the 'universe' component must be enabled)."
   fi
 done

@@ -1,0 +1,18 @@
+# Everything the project links. tools/setup.sh installs all of it from the system's package manager.
+find_package(Threads REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(OneDNN 2...<3 REQUIRED)  # 3 makes primitives another way
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(tomlplusplus REQUIRED)
+find_package(PNG REQUIRED)
+find_package(JPEG REQUIRED)
+find_package(ZLIB REQUIRED)
+if(DENSETREE_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(DENSETREE_BENCH)
+  find_package(benchmark REQUIRED)
+endif()

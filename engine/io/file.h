@@ -1,0 +1,56 @@
+// Files that are whole or absent, and files mapped into memory.
+//
+// Everything the project writes goes through AtomicFile: the bytes go to a hidden neighbour, are synced, and only
+// then take the name. A crash, a full disk or an exception leaves the old file, or none, in place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace densetree {
+
+// A read-only memory map. Throws Error naming the file when it cannot be opened or mapped. Movable.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// Writes aside, syncs, renames on commit(). The destructor of an uncommitted file removes what was written.
+// Every failure (unwritable folder, full disk) is an Error naming the final path and the system's reason.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, std::size_t bytes);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  void write_at(std::uint64_t offset, const void* data, std::size_t bytes);  // extends the file where needed
+  void commit();  // flush, fsync, rename, fsync the folder
+
+ private:
+  std::filesystem::path path_, aside_;
+  int file_ = -1;
+  bool committed_ = false;
+};
+
+void write_file(const std::filesystem::path& path, std::string_view text);  // one AtomicFile, committed
+std::string read_file(const std::filesystem::path& path);                   // whole; *.gz is unpacked
+void make_folder(const std::filesystem::path& path);                        // with parents; Error names the one that failed
+
+}  // namespace densetree

@@ -1,0 +1,107 @@
+#include "kernels/cpu/cpu_device.h"
+
+#include <omp.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "kernels/core/error.h"
+
+namespace densetree {
+namespace {
+
+// The first value of a key in a /proc file of "key : value" lines; empty where there is none.
+std::string proc_value(const char* file, std::string_view key) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    const auto colon = line.find(':');
+    if (line.starts_with(key) && colon != std::string::npos) {
+      const auto begin = line.find_first_not_of(" \t", colon + 1);
+      return begin == std::string::npos ? "" : line.substr(begin);
+    }
+  }
+  return "";
+}
+
+std::size_t memory_bytes(std::string_view key) {
+  const std::string value = proc_value("/proc/meminfo", key);  // "24612345 kB"
+  return value.empty() ? 0 : std::strtoull(value.c_str(), nullptr, 10) * 1024;
+}
+
+// Instructions this build uses must be there: a binary compiled elsewhere would die without a word.
+void check_processor() {
+#ifdef __AVX512F__
+  check(__builtin_cpu_supports("avx512f"),
+        "this binary was compiled for a processor with AVX-512, which this one lacks; build it here");
+#endif
+#ifdef __AVX2__
+  check(__builtin_cpu_supports("avx2"),
+        "this binary was compiled for a processor with AVX2, which this one lacks; build it here");
+#endif
+}
+
+const char* vector_extension() {
+  return __builtin_cpu_supports("avx512f") ? "AVX-512" : __builtin_cpu_supports("avx2") ? "AVX2" : "SSE";
+}
+
+}  // namespace
+
+CpuDevice::CpuDevice(int threads)
+    : threads_(threads > 0 ? threads : omp_get_num_procs()), lanes_(__builtin_cpu_supports("avx512f") ? 16 : 8) {
+  check_processor();
+  omp_set_num_threads(threads_);  // oneDNN takes its thread count from here
+}
+
+DeviceInfo CpuDevice::info() const {
+  return {.name = "cpu",
+          .hardware = fmt::format("{}, {}", proc_value("/proc/cpuinfo", "model name"), vector_extension()),
+          .total_memory = memory_bytes("MemTotal"),
+          .free_memory = memory_bytes("MemAvailable"),
+          .threads = threads_};
+}
+
+Layout CpuDevice::layout(Use use) const {
+  switch (use) {
+    case Use::kInput:
+      return Layout::kPlanar;
+    case Use::kSpatial:
+      return lanes_ == 16 ? Layout::kBlocked16 : Layout::kBlocked8;
+    case Use::kStack:
+      return lanes_ == 16 ? Layout::kSlabs16 : Layout::kSlabs8;
+  }
+  fail("unknown use {}", static_cast<int>(use));
+}
+
+void* CpuDevice::allocate(std::size_t bytes) {
+  constexpr std::size_t kAlignment = 4096;
+  check(bytes <= memory_bytes("MemAvailable"), "out of memory on the CPU: {:.2f} GiB asked for, {:.2f} GiB available",
+        bytes / 0x1p30, memory_bytes("MemAvailable") / 0x1p30);
+  void* memory = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  check(memory != nullptr, "out of memory on the CPU: {:.2f} GiB asked for", bytes / 0x1p30);
+  return memory;
+}
+
+void CpuDevice::release(void* memory) noexcept {
+  std::free(memory);
+}
+void CpuDevice::upload(void* to, const void* from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
+void CpuDevice::download(void* to, const void* from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
+void CpuDevice::copy(void* to, const void* from, std::size_t bytes) {
+  std::memmove(to, from, bytes);
+}
+void CpuDevice::fill(void* memory, std::uint8_t value, std::size_t bytes) {
+  std::memset(memory, value, bytes);
+}
+
+std::unique_ptr<Convolution> CpuDevice::make_convolution(const ConvolutionShape& shape) {
+  omp_set_num_threads(threads_);
+  return make_onednn_convolution(shape, layout(shape.input_use), layout(shape.output_use));
+}
+
+}  // namespace densetree

@@ -1,0 +1,279 @@
+// Element-wise and per-channel operations on features: copies, statistics, and factored batch normalisation.
+#include <omp.h>
+
+#include "kernels/core/error.h"
+#include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/lines.h"
+#include "kernels/functors/image.h"
+#include "kernels/functors/normalization.h"
+
+namespace densetree {
+namespace {
+
+using cpu::common_lanes;
+using cpu::for_each_line;
+using cpu::Line;
+using cpu::line_of;
+using cpu::with_lanes;
+
+// Images are reduced in this many slots, whose partial sums are then added in order: the result depends on the
+// batch, never on the number of threads.
+constexpr std::int64_t kSlots = 16;
+
+void check_same_shape(const char* operation, const View& a, const View& b) {
+  check(a.shape() == b.shape(), "{}: shapes ({}, {}, {}, {}) and ({}, {}, {}, {}) differ", operation, a.n, a.c, a.h,
+        a.w, b.n, b.c, b.h, b.w);
+}
+
+std::int64_t slots_of(std::int64_t images) {
+  return std::min(images, kSlots);
+}
+
+// Two fp64 sums per channel: partial[slot][2][C]. body(image, channel, sum0, sum1) adds one line to its group's sums.
+template <class Body>
+void reduce_lines(int threads, const View& x, std::int64_t lanes, double* partial, const Body& body) {
+  const std::int64_t groups = x.c / lanes, slots = slots_of(x.n);
+#pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
+  for (std::int64_t group = 0; group < groups; ++group) {
+    for (std::int64_t slot = 0; slot < slots; ++slot) {
+      double* sum0 = partial + slot * 2 * x.c + group * lanes;
+      double* sum1 = sum0 + x.c;
+      std::fill_n(sum0, lanes, 0.0);
+      std::fill_n(sum1, lanes, 0.0);
+      for (std::int64_t image = slot * x.n / slots; image < (slot + 1) * x.n / slots; ++image) {
+        body(image, group * lanes, sum0, sum1);
+      }
+    }
+  }
+}
+
+// The total of partial sum `which` of one channel.
+double total(const double* partial, const View& x, std::int64_t which, std::int64_t channel) {
+  double sum = 0;
+  for (std::int64_t slot = 0; slot < slots_of(x.n); ++slot) {
+    sum += partial[(slot * 2 + which) * x.c + channel];
+  }
+  return sum;
+}
+
+// Σx and Σx² of a line; copies it to y where y is given.
+template <int kLanes, bool kCopy>
+void sum_line(Line<float> x, Line<float> y, std::int64_t pixels, double* sum, double* square) {
+  double a[kLanes] = {}, b[kLanes] = {};
+  for (std::int64_t p = 0; p < pixels; ++p) {
+    const float* from = x.data + p * (kLanes > 1 ? kLanes : x.stride);
+    float* to = kCopy ? y.data + p * (kLanes > 1 ? kLanes : y.stride) : nullptr;
+#pragma omp simd
+    for (int l = 0; l < kLanes; ++l) {
+      const double value = from[l];
+      a[l] += value;
+      b[l] += value * value;
+      if constexpr (kCopy) {
+        to[l] = from[l];
+      }
+    }
+  }
+  for (int l = 0; l < kLanes; ++l) {
+    sum[l] += a[l];
+    square[l] += b[l];
+  }
+}
+
+void finish_statistics(const View& x, float eps, const double* partial, const Statistics& out) {
+  const double count = static_cast<double>(x.count());
+  for (std::int64_t c = 0; c < x.c; ++c) {
+    const double mean = total(partial, x, 0, c) / count;
+    const double variance = std::max(0.0, total(partial, x, 1, c) / count - mean * mean);
+    out.mean[c] = static_cast<float>(mean);
+    out.variance[c] = static_cast<float>(variance);
+    out.rstd[c] = static_cast<float>(1.0 / std::sqrt(variance + eps));
+  }
+}
+
+template <int kLanes>
+void affine_line(Line<float> x, Line<float> y, std::int64_t pixels, const Affine& affine, std::int64_t channel,
+                 bool relu) {
+  ChannelAffine f[kLanes];
+  for (int l = 0; l < kLanes; ++l) {
+    f[l] = {affine.mean[channel + l], affine.rstd[channel + l], affine.gamma[channel + l], affine.beta[channel + l]};
+  }
+  for (std::int64_t p = 0; p < pixels; ++p) {
+    const float* from = x.data + p * (kLanes > 1 ? kLanes : x.stride);
+    float* to = y.data + p * (kLanes > 1 ? kLanes : y.stride);
+#pragma omp simd
+    for (int l = 0; l < kLanes; ++l) {
+      to[l] = f[l].forward(from[l], relu);
+    }
+  }
+}
+
+template <int kLanes>
+void affine_backward_line(Line<float> x, Line<float> dy, Line<float> s, std::int64_t pixels, const Affine& affine,
+                          std::int64_t channel, bool relu, bool accumulate, double* sum_dz_xhat, double* sum_dz) {
+  ChannelAffine f[kLanes];
+  double a[kLanes] = {}, b[kLanes] = {};
+  for (int l = 0; l < kLanes; ++l) {
+    f[l] = {affine.mean[channel + l], affine.rstd[channel + l], affine.gamma[channel + l], affine.beta[channel + l]};
+  }
+  for (std::int64_t p = 0; p < pixels; ++p) {
+    const float* value = x.data + p * (kLanes > 1 ? kLanes : x.stride);
+    const float* gradient = dy.data + p * (kLanes > 1 ? kLanes : dy.stride);
+    float* to = s.data + p * (kLanes > 1 ? kLanes : s.stride);
+#pragma omp simd
+    for (int l = 0; l < kLanes; ++l) {
+      const float dz = f[l].backward(value[l], gradient[l], relu);
+      a[l] += double{dz} * double{f[l].normalized(value[l])};
+      b[l] += double{dz};
+      to[l] = (accumulate ? to[l] : 0.0f) + f[l].gamma * dz;
+    }
+  }
+  for (int l = 0; l < kLanes; ++l) {
+    sum_dz_xhat[l] += a[l];
+    sum_dz[l] += b[l];
+  }
+}
+
+template <int kLanes>
+void normalize_backward_line(Line<float> s, Line<float> x, Line<float> dx, std::int64_t pixels,
+                             const ChannelNormalizeGradient* f) {
+  for (std::int64_t p = 0; p < pixels; ++p) {
+    const float* gradient = s.data + p * (kLanes > 1 ? kLanes : s.stride);
+    const float* value = x.data + p * (kLanes > 1 ? kLanes : x.stride);
+    float* to = dx.data + p * (kLanes > 1 ? kLanes : dx.stride);
+#pragma omp simd
+    for (int l = 0; l < kLanes; ++l) {
+      to[l] = f[l](value[l], gradient[l]);
+    }
+  }
+}
+
+}  // namespace
+
+std::size_t CpuDevice::reduction_bytes(std::int64_t c) const {
+  return kSlots * 2 * c * sizeof(double);
+}
+
+void CpuDevice::images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
+                                const InputNormalization& normalization, const View& y) {
+  check(y.c == kInputChannels, "images_to_input: the input has {} channels; it needs {}", y.c, kInputChannels);
+  const ChannelNormalize normalize(normalization);
+#pragma omp parallel for collapse(2) schedule(static) num_threads(threads_)
+  for (std::int64_t n = 0; n < y.n; ++n) {
+    for (std::int64_t row = 0; row < y.h; ++row) {
+      const std::uint8_t* image = images + n * source * source;
+      for (std::int64_t column = 0; column < y.w; ++column) {
+        const float grey = sample(image, source, transforms[n], centered(column, y.w), centered(row, y.h));
+        for (int c = 0; c < kInputChannels; ++c) {
+          y.as<float>()[y.offset(n, c, row * y.w + column)] = normalize(grey, c);
+        }
+      }
+    }
+  }
+  cpu::clear_padding(y);
+}
+
+void CpuDevice::copy_view(const View& x, const View& y) {
+  check_same_shape("copy_view", x, y);
+  const std::int64_t lanes = common_lanes(x, y);
+  for_each_line(threads_, x.n, x.c, lanes, [&](std::int64_t n, std::int64_t c) {
+    const Line<float> from = line_of(x, n, c), to = line_of(y, n, c);
+    if (lanes > 1) {
+      std::copy_n(from.data, x.pixels() * lanes, to.data);
+    } else {
+      for (std::int64_t p = 0; p < x.pixels(); ++p) {
+        to.data[p * to.stride] = from.data[p * from.stride];
+      }
+    }
+  });
+  cpu::clear_padding(y);
+}
+
+void CpuDevice::channel_statistics(const View& x, float eps, const Statistics& statistics, void* workspace) {
+  auto* partial = static_cast<double*>(workspace);
+  with_lanes(common_lanes(x), [&](auto lanes) {
+    reduce_lines(threads_, x, lanes, partial, [&](std::int64_t n, std::int64_t c, double* sum, double* square) {
+      sum_line<lanes, false>(line_of(x, n, c), {}, x.pixels(), sum, square);
+    });
+  });
+  finish_statistics(x, eps, partial, statistics);
+}
+
+void CpuDevice::copy_with_statistics(const View& x, const View& y, float eps, const Statistics& statistics,
+                                     void* workspace) {
+  check_same_shape("copy_with_statistics", x, y);
+  auto* partial = static_cast<double*>(workspace);
+  with_lanes(common_lanes(x, y), [&](auto lanes) {
+    reduce_lines(threads_, x, lanes, partial, [&](std::int64_t n, std::int64_t c, double* sum, double* square) {
+      sum_line<lanes, true>(line_of(x, n, c), line_of(y, n, c), x.pixels(), sum, square);
+    });
+  });
+  cpu::clear_padding(y);
+  finish_statistics(x, eps, partial, statistics);
+}
+
+void CpuDevice::update_running(const Statistics& batch, std::int64_t channels, std::int64_t count, float momentum,
+                               float* running_mean, float* running_variance) {
+  check(count > 1, "update_running: the unbiased variance of {} value needs at least 2; use a larger batch or image",
+        count);
+  const double unbiased = static_cast<double>(count) / static_cast<double>(count - 1);
+  for (std::int64_t c = 0; c < channels; ++c) {
+    running_mean[c] += momentum * (batch.mean[c] - running_mean[c]);
+    running_variance[c] += momentum * (static_cast<float>(batch.variance[c] * unbiased) - running_variance[c]);
+  }
+}
+
+void CpuDevice::reciprocal_std(const float* variance, std::int64_t channels, float eps, float* rstd) {
+  for (std::int64_t c = 0; c < channels; ++c) {
+    rstd[c] = static_cast<float>(1.0 / std::sqrt(double{variance[c]} + eps));
+  }
+}
+
+void CpuDevice::affine_relu(const View& x, const Affine& affine, bool relu, const View& y) {
+  check_same_shape("affine_relu", x, y);
+  with_lanes(common_lanes(x, y), [&](auto lanes) {
+    for_each_line(threads_, x.n, x.c, lanes, [&](std::int64_t n, std::int64_t c) {
+      affine_line<lanes>(line_of(x, n, c), line_of(y, n, c), x.pixels(), affine, c, relu);
+    });
+  });
+  cpu::clear_padding(y);
+}
+
+void CpuDevice::affine_relu_backward(const View& dy, const View& x, const Affine& affine, bool relu, GradMode mode,
+                                     const View& s, const GradientSums& sums, float* dgamma, float* dbeta,
+                                     void* workspace) {
+  check_same_shape("affine_relu_backward", dy, x);
+  check_same_shape("affine_relu_backward", s, x);
+  auto* partial = static_cast<double*>(workspace);
+  const bool accumulate = mode == GradMode::kAccumulate;
+  with_lanes(common_lanes(dy, x, s), [&](auto lanes) {
+    reduce_lines(threads_, x, lanes, partial, [&](std::int64_t n, std::int64_t c, double* sum0, double* sum1) {
+      affine_backward_line<lanes>(line_of(x, n, c), line_of(dy, n, c), line_of(s, n, c), x.pixels(), affine, c, relu,
+                                  accumulate, sum0, sum1);
+    });
+  });
+  for (std::int64_t c = 0; c < x.c; ++c) {
+    dgamma[c] = static_cast<float>(total(partial, x, 0, c));
+    dbeta[c] = static_cast<float>(total(partial, x, 1, c));
+    sums.s[c] = (accumulate ? sums.s[c] : 0.0f) + affine.gamma[c] * dbeta[c];
+    sums.s_xhat[c] = (accumulate ? sums.s_xhat[c] : 0.0f) + affine.gamma[c] * dgamma[c];
+  }
+}
+
+void CpuDevice::normalize_backward(const View& s, const View& x, const Statistics& statistics, const GradientSums& sums,
+                                   const View& dx) {
+  check_same_shape("normalize_backward", s, x);
+  check_same_shape("normalize_backward", dx, x);
+  const float scale = static_cast<float>(1.0 / static_cast<double>(x.count()));
+  with_lanes(common_lanes(s, x, dx), [&](auto lanes) {
+    for_each_line(threads_, x.n, x.c, lanes, [&](std::int64_t n, std::int64_t c) {
+      ChannelNormalizeGradient f[lanes];
+      for (int l = 0; l < lanes; ++l) {
+        f[l] = {statistics.mean[c + l], statistics.rstd[c + l], sums.s[c + l] * scale, sums.s_xhat[c + l] * scale};
+      }
+      normalize_backward_line<lanes>(line_of(s, n, c), line_of(x, n, c), line_of(dx, n, c), x.pixels(), f);
+    });
+  });
+  cpu::clear_padding(dx);
+}
+
+}  // namespace densetree

@@ -1,0 +1,75 @@
+#include "kernels/device.h"
+
+#include "kernels/core/error.h"
+#include "kernels/cpu/cpu_device.h"
+#ifdef DENSETREE_HAVE_CUDA
+#include "kernels/cuda/cuda_device.h"
+#endif
+
+namespace densetree {
+namespace {
+
+// How many CUDA devices answer; the reason where none does.
+int count_cuda(std::string* why_not) {
+#ifdef DENSETREE_HAVE_CUDA
+  return cuda_device_count(why_not);
+#else
+  *why_not = "this build has no CUDA; configure with -DDENSETREE_CUDA=ON where nvcc is installed";
+  return 0;
+#endif
+}
+
+std::unique_ptr<Device> open_cuda([[maybe_unused]] int index) {
+  std::string why_not;
+  const int count = count_cuda(&why_not);
+  check(count > 0, "device cuda is not available: {}", why_not);
+  check(index < count, "device cuda:{} is not there; this machine has cuda:0 to cuda:{}", index, count - 1);
+#ifdef DENSETREE_HAVE_CUDA
+  return make_cuda_device(index);
+#else
+  return nullptr;  // not reached: count is 0
+#endif
+}
+
+}  // namespace
+
+std::string ConvolutionShape::describe() const {
+  return fmt::format("conv {}x{} stride {} ({}, {}, {}, {}) -> {}", kernel, kernel, stride, input.n, input.c, input.h,
+                     input.w, out_channels);
+}
+
+std::unique_ptr<Device> make_device(const std::string& name, int threads) {
+  check(threads >= 0, "threads is {}; use 0 for all cores or a positive number", threads);
+  if (name == "cpu") {
+    return std::make_unique<CpuDevice>(threads);
+  }
+  if (name == "auto") {
+    std::string why_not;
+    return count_cuda(&why_not) > 0 ? open_cuda(0) : std::make_unique<CpuDevice>(threads);
+  }
+  if (name == "cuda") {
+    return open_cuda(0);
+  }
+  const std::string_view prefix = "cuda:";
+  const std::string index = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
+  check(!index.empty() && index.size() <= 3 && index.find_first_not_of("0123456789") == std::string::npos,
+        "device '{}' is unknown; use auto, cpu, cuda or cuda:N", name);
+  return open_cuda(std::stoi(index));
+}
+
+std::vector<DeviceStatus> list_devices() {
+  std::vector<DeviceStatus> devices{{"cpu", true, CpuDevice(0).info().hardware}};
+  std::string why_not;
+  const int count = count_cuda(&why_not);
+  if (count == 0) {
+    devices.push_back({"cuda", false, why_not});
+  }
+#ifdef DENSETREE_HAVE_CUDA
+  for (int index = 0; index < count; ++index) {
+    devices.push_back(cuda_status(index));
+  }
+#endif
+  return devices;
+}
+
+}  // namespace densetree

@@ -1,0 +1,214 @@
+// Device: memory and some twenty operations over Views. The only seam between what a device computes
+// and everything above it; engine, nn and tree see no oneDNN, cuDNN or CUDA header.
+//
+// Conventions
+//  - All pointers are device pointers of this device. Per-channel arrays are float[C] (C of the view).
+//  - Operations are queued in order on the device's stream; synchronize() waits. On the CPU they run at once.
+//  - Nothing here allocates after make_convolution(): scratch memory is handed in as `workspace`.
+//  - Operations check shapes and throw Error naming the operation. Numbers are computed in fp32 with
+//    reductions in fp64, in an order that does not depend on the number of threads.
+//  - x, y are values; dx, dy their gradients. Each function says whether it overwrites or accumulates.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/core/view.h"
+
+namespace densetree {
+
+// How a gradient arrives: the first writer overwrites, later ones add.
+enum class GradMode : std::uint8_t { kOverwrite, kAccumulate };
+
+// What a tensor is for decides its layout; each device has its own answer.
+enum class Use : std::uint8_t {
+  kInput,    // network input
+  kSpatial,  // input or output of a convolution with a kernel larger than 1×1
+  kStack,    // channels that are sliced, and input or output of 1×1 convolutions
+};
+
+enum class LossKind : std::uint8_t {
+  kMse,  // mean of (sigmoid(z) − y)², METHOD.md §1
+  kBce,  // binary cross-entropy with logits
+};
+
+// ---- Convolution ---------------------------------------------------------------------------------
+struct ConvolutionShape {
+  Shape input;  // (N, C, H, W)
+  std::int64_t out_channels = 0, kernel = 1, stride = 1, padding = 0;
+  Use input_use = Use::kStack, output_use = Use::kStack;
+  bool training = true;  // false: forward only
+
+  Shape output() const {
+    return {input.n, out_channels, (input.h + 2 * padding - kernel) / stride + 1,
+            (input.w + 2 * padding - kernel) / stride + 1};
+  }
+  std::int64_t weights() const { return out_channels * input.c * kernel * kernel; }
+  std::string describe() const;  // "conv 3x3 stride 1 (16, 128, 56, 56) -> 32"
+};
+
+// A convolution without bias, prepared once for one shape. Weights are fp32 in torch's order (O, I, kH, kW).
+// x and y are whole tensors in the layouts device.layout(use) gives for the shape's uses.
+class Convolution {
+ public:
+  virtual ~Convolution() = default;
+  virtual std::size_t workspace_bytes() const = 0;  // for the hungriest of the three below
+  virtual void forward(const View& x, const float* w, const View& y, void* workspace) = 0;
+  virtual void backward_data(const View& dy, const float* w, const View& dx, void* workspace) = 0;  // overwrites dx
+  virtual void backward_weights(const View& x, const View& dy, float* dw, void* workspace) = 0;     // overwrites dw
+};
+
+// ---- Batch normalisation, factored ---------------------------------------------------------------
+// BN(x) = γ·x̂ + β with x̂ = (x − mean)·rstd. x̂ depends on the feature alone, so its statistics are taken once,
+// where the feature is produced, and every consumer shares them (PERFORMANCE.md). In backward each consumer adds
+// γ·dz to S = ∂L/∂x̂ and to two sums; one `normalize_backward` per feature then gives ∂L/∂x.
+struct Statistics {  // float[C] each
+  float* mean = nullptr;
+  float* variance = nullptr;  // biased
+  float* rstd = nullptr;      // 1/sqrt(variance + eps)
+};
+struct GradientSums {       // float[C] each
+  float* s = nullptr;       // Σ S over images and pixels
+  float* s_xhat = nullptr;  // Σ S·x̂
+};
+struct Affine {  // float[C] each
+  const float* mean = nullptr;
+  const float* rstd = nullptr;
+  const float* gamma = nullptr;
+  const float* beta = nullptr;
+};
+
+// Where source pixels of an augmented image come from: for output pixel (x, y), measured from the output's
+// centre in output pixels, source = (xx·x + xy·y + x0, yx·x + yy·y + y0), measured from the source's centre in
+// source pixels. value' = contrast·(value − 0.5) + 0.5 on [0, 1], clamped, before normalisation.
+// Outside the source counts as 0 (black).
+struct ImageTransform {
+  float xx = 1, xy = 0, x0 = 0;
+  float yx = 0, yy = 1, y0 = 0;
+  float contrast = 1;
+};
+inline constexpr int kInputChannels = 3;
+struct InputNormalization {  // ImageNet's, as torchvision documents it
+  float mean[kInputChannels] = {0.485f, 0.456f, 0.406f};
+  float std[kInputChannels] = {0.229f, 0.224f, 0.225f};
+};
+
+struct AdamStep {
+  float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f;
+  float weight_decay = 0;  // decoupled (AdamW): w -= lr·weight_decay·w
+  std::int64_t step = 1;   // counts from 1
+  float clip_norm = 0;     // 0: off. Gradients are scaled by min(1, clip_norm / norm)
+};
+
+struct DeviceInfo {
+  std::string name;      // "cpu", "cuda:0"
+  std::string hardware;  // "AMD EPYC 9B14, AVX-512" or "NVIDIA H200"
+  std::size_t total_memory = 0, free_memory = 0;
+  int threads = 1;  // CPU threads in use, or multiprocessors
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual DeviceInfo info() const = 0;
+  virtual Layout layout(Use use) const = 0;
+
+  // Memory. allocate throws Error saying what was asked for and what is free.
+  virtual void* allocate(std::size_t bytes) = 0;  // 64-byte aligned at least
+  virtual void release(void* memory) noexcept = 0;
+  virtual void upload(void* to_device, const void* from_host, std::size_t bytes) = 0;
+  virtual void download(void* to_host, const void* from_device, std::size_t bytes) = 0;  // waits
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+  virtual void fill(void* memory, std::uint8_t value, std::size_t bytes) = 0;
+  virtual void synchronize() = 0;
+
+  // Convolution.
+  virtual std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) = 0;
+
+  // Bytes of workspace that reductions over a view of c channels need.
+  virtual std::size_t reduction_bytes(std::int64_t c) const = 0;
+
+  // Input: uint8 grey images (N, source, source) to y (N, 3, H, W): sampled bilinearly at `transforms`, scaled to
+  // [0, 1], contrast changed, normalised per channel. transforms is ImageTransform[N] in device memory.
+  virtual void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
+                               const InputNormalization& normalization, const View& y) = 0;
+
+  // y = x in y's layout; zeros in y's padding.
+  virtual void copy_view(const View& x, const View& y) = 0;
+
+  // Statistics of x over images and pixels. Overwrites.
+  virtual void channel_statistics(const View& x, float eps, const Statistics& statistics, void* workspace) = 0;
+  // y = x and the statistics of x in one pass over x.
+  virtual void copy_with_statistics(const View& x, const View& y, float eps, const Statistics& statistics,
+                                    void* workspace) = 0;
+  // running = (1 − momentum)·running + momentum·batch, the variance unbiased with count = N·H·W.
+  virtual void update_running(const Statistics& batch, std::int64_t channels, std::int64_t count, float momentum,
+                              float* running_mean, float* running_variance) = 0;
+  // rstd = 1/sqrt(variance + eps), for evaluation with running statistics.
+  virtual void reciprocal_std(const float* variance, std::int64_t channels, float eps, float* rstd) = 0;
+
+  // y = max(0, γ·x̂ + β), or without the clamp where relu is false. Zeros in y's padding.
+  virtual void affine_relu(const View& x, const Affine& affine, bool relu, const View& y) = 0;
+  // From dy: dz = dy where the clamp let through; overwrites dγ = Σ dz·x̂ and dβ = Σ dz;
+  // S += γ·dz, s += γ·dβ, s_xhat += γ·dγ (or = with kOverwrite).
+  virtual void affine_relu_backward(const View& dy, const View& x, const Affine& affine, bool relu, GradMode mode,
+                                    const View& s, const GradientSums& sums, float* dgamma, float* dbeta,
+                                    void* workspace) = 0;
+  // dx = rstd·(S − s/M − x̂·s_xhat/M), M = N·H·W. Overwrites dx, zeros in its padding. dx may be S itself.
+  virtual void normalize_backward(const View& s, const View& x, const Statistics& statistics, const GradientSums& sums,
+                                  const View& dx) = 0;
+
+  // Pooling. Max pooling ignores padding; `choice` keeps which of the kernel² inputs won (the first in row order on
+  // a tie) in choice_bytes(y) bytes whose order is the device's own; null where no backward follows.
+  static std::size_t choice_bytes(const Shape& y) {
+    return static_cast<std::size_t>(y.n * ((y.c + 15) / 16 * 16) * y.pixels());
+  }
+  virtual void max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) = 0;
+  virtual void max_pool_backward(const View& dy, const std::uint8_t* choice, int kernel, int stride, int padding,
+                                 const View& dx) = 0;  // overwrites
+  // Non-overlapping average over kernel×kernel, remainder rows and columns dropped as torch does.
+  virtual void average_pool(const View& x, int kernel, const View& y) = 0;
+  virtual void average_pool_backward(const View& dy, int kernel, const View& dx) = 0;  // overwrites
+  // y[N][C] = mean over pixels.
+  virtual void global_average_pool(const View& x, float* y) = 0;
+  virtual void global_average_pool_backward(const float* dy, const View& dx) = 0;  // overwrites
+
+  // y[N][L] = x[N][K]·wᵀ + b, w[L][K]. Backward overwrites dx (may be null), dw and db.
+  virtual void linear(const float* x, const float* w, const float* b, std::int64_t n, std::int64_t k, std::int64_t l,
+                      float* y) = 0;
+  virtual void linear_backward(const float* x, const float* w, const float* dy, std::int64_t n, std::int64_t k,
+                               std::int64_t l, float* dx, float* dw, float* db) = 0;
+
+  // y = 1/(1 + exp(−x)), n elements.
+  virtual void sigmoid(const float* x, std::int64_t n, float* y) = 0;
+  // loss = Σ term·weight / M over logits z[N][L] and targets y[N][L] in {0, 1}; NaN targets are missing: they
+  // carry no loss and no gradient, and M counts the others. positive_weights is float[L] or null: it weighs the terms
+  // of positives. Writes *loss (one double in device memory) and dz[N][L] (may be null).
+  virtual void loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
+                    std::int64_t l, double* loss, float* dz) = 0;
+
+  // *norm = sqrt(Σ g²) (double in device memory).
+  virtual void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) = 0;
+  // Adam (Kingma & Ba 2015) over all n parameters in one pass; with clip_norm it reads *norm, else norm may be null.
+  virtual void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
+                    float* w) = 0;
+};
+
+// "auto", "cpu", "cuda" or "cuda:N". auto takes CUDA where a device answers, else the CPU. threads 0: all cores.
+// Asking for a device that is not there is an Error that says why.
+std::unique_ptr<Device> make_device(const std::string& name, int threads = 0);
+
+// What this build and machine offer, and why not the rest: for the `devices` command.
+struct DeviceStatus {
+  std::string name;
+  bool available = false;
+  std::string detail;  // hardware, or the reason it is not available
+};
+std::vector<DeviceStatus> list_devices();
+
+}  // namespace densetree

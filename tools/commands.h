@@ -1,0 +1,34 @@
+// The subcommands of `densetree`: each file command_<name>.cc defines one, thin over the libraries.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "kernels/device.h"
+
+namespace densetree::tools {
+
+// Flags that every subcommand has (INTERFACE.md).
+struct Common {
+  std::string device = "auto";
+  int threads = 0;  // 0: all cores
+  std::uint64_t seed = 1;
+  bool json = false;
+
+  std::unique_ptr<Device> open_device() const;  // says on stderr, once, what `auto` took
+};
+
+// Each adds its subcommand to app; the callback runs it and throws Error on failure.
+void add_synth(CLI::App& app, const Common& common);
+void add_prepare(CLI::App& app, const Common& common);
+void add_train(CLI::App& app, const Common& common);
+void add_eval(CLI::App& app, const Common& common);
+void add_predict(CLI::App& app, const Common& common);
+void add_trace(CLI::App& app, const Common& common);
+void add_plan(CLI::App& app, const Common& common);
+void add_devices(CLI::App& app, const Common& common);
+
+}  // namespace densetree::tools
