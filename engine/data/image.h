@@ -1,0 +1,41 @@
+// Grey images, and the PNG and JPEG files they come from.
+//
+// Whatever the file holds ends as 8-bit grey: colour by ITU-R 601 luminance in the integer arithmetic that PIL's
+// convert('L') uses, so that a grey picture stored as RGBA gives exactly its grey values; alpha and transparency are
+// ignored; 16-bit samples are divided by 257 and rounded; gamma and colour profiles are not applied.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace densetree::data {
+
+struct GreyImage {
+  int width = 0, height = 0;
+  std::vector<std::uint8_t> pixels;  // (height, width), rows from the top
+};
+
+// Larger headers are refused before anything is allocated.
+inline constexpr int kMaxImageSide = 16384;
+
+// Each throws Error naming `source` and the fault: empty, cut short, too large, a checksum that does not match,
+// another kind of file. Nothing is guessed and no half-read picture is returned.
+GreyImage decode_png(std::span<const std::byte> file, const std::string& source);
+GreyImage decode_jpeg(std::span<const std::byte> file, const std::string& source);
+GreyImage decode_image(std::span<const std::byte> file, const std::string& source);  // by its first bytes
+GreyImage decode_image(const std::filesystem::path& path);                           // by content, not by name
+
+// An 8-bit grey PNG. level 0 … 9 is zlib's: 1 is fast, 9 small.
+std::string encode_png(const GreyImage& image, int level = 6);
+void write_png(const std::filesystem::path& path, const GreyImage& image, int level = 6);  // whole or not at all
+
+// ITU-R 601 luminance as PIL rounds it.
+inline std::uint8_t luminance(std::uint32_t r, std::uint32_t g, std::uint32_t b) {
+  return static_cast<std::uint8_t>((19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16);
+}
+
+}  // namespace densetree::data
