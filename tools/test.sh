@@ -11,7 +11,7 @@ skip_reasons() {
        END { for (reason in count) printf "             %d: %s\n", count[reason], reason }' "$1" | sort -k1,1nr
 }
 
-build_release
+build_release  # everything
 
 echo "== test"
 log="$build_dir/test.log"
