@@ -20,16 +20,18 @@ status=0
 OMP_WAIT_POLICY=passive ctest --test-dir "$build_dir" --output-on-failure --no-tests=error \
   --parallel "$(nproc)" "$@" | tee "$log" || status=$?
 
-passed=$(grep -c 'Test *#.*   Passed ' "$log" || true)
-skipped=$(grep -c '\*\*\*Skipped' "$log" || true)
-total=$(grep -c 'Test *#.*\( Passed \|\*\*\*\)' "$log" || true)
+# count PATTERN: ctest's result lines that match.
+count() { grep 'Test *#[0-9]*: ' "$log" | grep -v 'Not Run (Disabled)' | grep -c "$1" || true; }
+passed=$(count '   Passed ')
+skipped=$(count '\*\*\*Skipped')
+failed=$(($(count '\*\*\*') - skipped))
 echo
 echo "== summary"
-echo "  tests      $passed of $total passed, $((total - passed - skipped)) failed, $skipped skipped"
+echo "  tests      $passed passed, $failed failed, $skipped skipped"
 if [[ $skipped -gt 0 ]]; then
   skip_reasons "$build_dir/Testing/Temporary/LastTest.log"
 fi
 echo "  program    $PWD/$build_dir/bin/densetree"
-echo "  devices    $("$build_dir/bin/densetree" devices 2>&1 | tr '\n' ';')"
-[[ $status -eq 0 ]] || echo "  not passed: see the list above, and $PWD/$log"
+"$build_dir/bin/densetree" devices | sed 's/^/  device     /'
+[[ $status -eq 0 ]] || echo "  not passed: see the list above, and $PWD/$log" >&2
 exit "$status"
