@@ -1,0 +1,51 @@
+// What the tests of this folder share: a folder of their own, and the message of an Error.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include "kernels/core/error.h"
+
+namespace densetree::data {
+
+// A fresh folder under the system's temporary one, gone with the object.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    static int made = 0;
+    path_ = std::filesystem::path(testing::TempDir()) / fmt::format("densetree-data-{}-{}", ::getpid(), made++);
+    std::filesystem::create_directories(path_);
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// What the Error says that `action` throws; a test failure where it throws none.
+template <class Action>
+std::string error_of(Action action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "no Error";
+  return "";
+}
+
+inline void expect_contains(const std::string& text, const std::string& part) {
+  EXPECT_NE(text.find(part), std::string::npos) << "'" << text << "' lacks '" << part << "'";
+}
+
+}  // namespace densetree::data
