@@ -1,0 +1,178 @@
+// Finding, opening and describing CUDA devices, and their memory.
+#include "kernels/cuda/cuda_device.h"
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/core/error.h"
+#include "kernels/cuda/check.h"
+#include "kernels/cuda/cuda_operations.h"
+#include "kernels/cuda/kernel_image.h"
+
+namespace densetree {
+namespace {
+
+constexpr double kGiB = 0x1p30;
+
+std::string version(int number) {  // 13000: "13.0"
+  return fmt::format("{}.{}", number / 1000, number % 1000 / 10);
+}
+
+// Why there is no device, in a user's words.
+std::string explain(cudaError_t status) {
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+    return "no NVIDIA driver is installed on this machine";
+  }
+  if (status == cudaErrorInsufficientDriver) {
+    return fmt::format("the NVIDIA driver is for CUDA {}; this build needs a driver for CUDA {} or later",
+                       version(driver), version(CUDART_VERSION / 1000 * 1000));
+  }
+  if (status == cudaErrorNoDevice) {
+    return "the NVIDIA driver sees no GPU (is CUDA_VISIBLE_DEVICES set?)";
+  }
+  return fmt::format("CUDA says {} ({})", cudaGetErrorString(status), cudaGetErrorName(status));
+}
+
+std::string hardware(const cudaDeviceProp& properties) {
+  return fmt::format("{}, compute capability {}.{}, {:.1f} GiB", properties.name, properties.major, properties.minor,
+                     static_cast<double>(properties.totalGlobalMem) / kGiB);
+}
+
+// The reason why this build cannot run on the current device; empty where it can.
+std::string missing_code(const cudaDeviceProp& properties) {
+  const cudaError_t status = cuda::find_kernel_image();
+  cudaGetLastError();  // a refusal is answered here and must not surface in the next call
+  if (status == cudaSuccess) {
+    return "";
+  }
+  return fmt::format(
+      "this build carries code for {}, not for compute capability {}.{} of {} ({}); configure with "
+      "-DDENSETREE_CUDA_ARCHITECTURES={}{}-real",
+      DENSETREE_CUDA_ARCHITECTURES, properties.major, properties.minor, properties.name, cudaGetErrorString(status),
+      properties.major, properties.minor);
+}
+
+}  // namespace
+
+int cuda_device_count(std::string* why_not) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  cudaGetLastError();
+  if (status == cudaSuccess && count > 0) {
+    return count;
+  }
+  *why_not = explain(status == cudaSuccess ? cudaErrorNoDevice : status);
+  return 0;
+}
+
+std::unique_ptr<Device> make_cuda_device(int index) {
+  return std::make_unique<CudaDevice>(index);
+}
+
+DeviceStatus cuda_status(int index) {
+  DeviceStatus status{.name = fmt::format("cuda:{}", index), .available = false, .detail = ""};
+  cudaDeviceProp properties{};
+  cudaError_t result = cudaGetDeviceProperties(&properties, index);
+  if (result == cudaSuccess) {
+    result = cudaSetDevice(index);
+  }
+  cudaGetLastError();
+  if (result != cudaSuccess) {
+    status.detail = explain(result);
+    return status;
+  }
+  const std::string missing = missing_code(properties);
+  status.available = missing.empty();
+  status.detail = status.available ? hardware(properties) : missing;
+  return status;
+}
+
+CudaDevice::CudaDevice(int index) {
+  stream_.device = index;
+  cudaDeviceProp properties{};
+  check_call(cudaGetDeviceProperties(&properties, index), "opening the device");
+  activate("opening the device");
+  const std::string missing = missing_code(properties);
+  check(missing.empty(), "cuda:{} cannot be used: {}", index, missing);
+  stream_.multiprocessors = properties.multiProcessorCount;
+  check_call(cudaStreamCreateWithFlags(&stream_.handle, cudaStreamNonBlocking), "creating a stream");
+}
+
+CudaDevice::~CudaDevice() {
+  cudaSetDevice(stream_.device);
+  cudaStreamSynchronize(stream_.handle);
+  cudaStreamDestroy(stream_.handle);
+}
+
+void CudaDevice::check_call(cudaError_t status, const char* operation) const {
+  cuda::check_cuda(status, operation, stream_.device);
+}
+
+void CudaDevice::activate(const char* operation) const {
+  check_call(cudaSetDevice(stream_.device), operation);
+}
+
+DeviceInfo CudaDevice::info() const {
+  activate("info");
+  cudaDeviceProp properties{};
+  check_call(cudaGetDeviceProperties(&properties, stream_.device), "info");
+  DeviceInfo info{.name = fmt::format("cuda:{}", stream_.device),
+                  .hardware = hardware(properties),
+                  .threads = stream_.multiprocessors};
+  check_call(cudaMemGetInfo(&info.free_memory, &info.total_memory), "info");
+  return info;
+}
+
+Layout CudaDevice::layout(Use) const {
+  return Layout::kInterleaved;
+}
+
+void* CudaDevice::allocate(std::size_t bytes) {
+  activate("allocate");
+  void* memory = nullptr;
+  const cudaError_t status = cudaMalloc(&memory, std::max<std::size_t>(bytes, 1));  // 256-byte aligned
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    std::size_t free = 0, total = 0;
+    check_call(cudaMemGetInfo(&free, &total), "allocate");
+    fail("out of memory on cuda:{}: {:.2f} GiB asked for, {:.2f} GiB of {:.2f} GiB free", stream_.device,
+         static_cast<double>(bytes) / kGiB, static_cast<double>(free) / kGiB, static_cast<double>(total) / kGiB);
+  }
+  check_call(status, "allocate");
+  return memory;
+}
+
+void CudaDevice::release(void* memory) noexcept {
+  cudaSetDevice(stream_.device);
+  cudaStreamSynchronize(stream_.handle);  // queued work may still use it
+  cudaFree(memory);
+}
+
+// From ordinary host memory CUDA reads the source before the call returns, so the caller may reuse it at once.
+void CudaDevice::upload(void* to, const void* from, std::size_t bytes) {
+  activate("upload");
+  check_call(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_.handle), "upload");
+}
+
+void CudaDevice::download(void* to, const void* from, std::size_t bytes) {
+  activate("download");
+  check_call(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_.handle), "download");
+  check_call(cudaStreamSynchronize(stream_.handle), "download");
+}
+
+void CudaDevice::copy(void* to, const void* from, std::size_t bytes) {
+  activate("copy");
+  check_call(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_.handle), "copy");
+}
+
+void CudaDevice::fill(void* memory, std::uint8_t value, std::size_t bytes) {
+  activate("fill");
+  check_call(cudaMemsetAsync(memory, value, bytes, stream_.handle), "fill");
+}
+
+void CudaDevice::synchronize() {
+  activate("synchronize");
+  check_call(cudaStreamSynchronize(stream_.handle), "waiting for queued work");
+}
+
+}  // namespace densetree

@@ -1,0 +1,81 @@
+// The CUDA device: one stream, on which every operation is queued; kernels of our own over the shared functors, and
+// cuDNN for convolutions. kernels/device.h documents every operation. Each file beside this one holds the operations
+// of one subject. All activations are interleaved (NHWC) fp32.
+#pragma once
+
+#include <memory>
+
+#include "kernels/cuda/stream.h"
+#include "kernels/device.h"
+
+namespace densetree {
+namespace cuda {
+class CudnnContext;  // convolution.cc
+}
+
+class CudaDevice final : public Device {
+ public:
+  // Throws Error when this build carries no code for the GPU. index must be below cuda_device_count().
+  explicit CudaDevice(int index);
+  ~CudaDevice() override;
+  CudaDevice(const CudaDevice&) = delete;
+  CudaDevice& operator=(const CudaDevice&) = delete;
+
+  DeviceInfo info() const override;
+  Layout layout(Use use) const override;
+
+  void* allocate(std::size_t bytes) override;
+  void release(void* memory) noexcept override;
+  void upload(void* to_device, const void* from_host, std::size_t bytes) override;
+  void download(void* to_host, const void* from_device, std::size_t bytes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
+  void fill(void* memory, std::uint8_t value, std::size_t bytes) override;
+  void synchronize() override;
+
+  std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
+  std::size_t reduction_bytes(std::int64_t c) const override;
+
+  void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
+                       const InputNormalization& normalization, const View& y) override;
+  void copy_view(const View& x, const View& y) override;
+  void channel_statistics(const View& x, float eps, const Statistics& statistics, void* workspace) override;
+  void copy_with_statistics(const View& x, const View& y, float eps, const Statistics& statistics,
+                            void* workspace) override;
+  void update_running(const Statistics& batch, std::int64_t channels, std::int64_t count, float momentum,
+                      float* running_mean, float* running_variance) override;
+  void reciprocal_std(const float* variance, std::int64_t channels, float eps, float* rstd) override;
+  void affine_relu(const View& x, const Affine& affine, bool relu, const View& y) override;
+  void affine_relu_backward(const View& dy, const View& x, const Affine& affine, bool relu, GradMode mode,
+                            const View& s, const GradientSums& sums, float* dgamma, float* dbeta,
+                            void* workspace) override;
+  void normalize_backward(const View& s, const View& x, const Statistics& statistics, const GradientSums& sums,
+                          const View& dx) override;
+
+  void max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) override;
+  void max_pool_backward(const View& dy, const std::uint8_t* choice, int kernel, int stride, int padding,
+                         const View& dx) override;
+  void average_pool(const View& x, int kernel, const View& y) override;
+  void average_pool_backward(const View& dy, int kernel, const View& dx) override;
+  void global_average_pool(const View& x, float* y) override;
+  void global_average_pool_backward(const float* dy, const View& dx) override;
+
+  void linear(const float* x, const float* w, const float* b, std::int64_t n, std::int64_t k, std::int64_t l,
+              float* y) override;
+  void linear_backward(const float* x, const float* w, const float* dy, std::int64_t n, std::int64_t k, std::int64_t l,
+                       float* dx, float* dw, float* db) override;
+  void sigmoid(const float* x, std::int64_t n, float* y) override;
+  void loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
+            std::int64_t l, double* loss, float* dz) override;
+  void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) override;
+  void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
+            float* w) override;
+
+ private:
+  void check_call(cudaError_t status, const char* operation) const;  // throws Error
+  void activate(const char* operation) const;                        // makes this device the thread's current one
+
+  cuda::Stream stream_;
+  std::shared_ptr<cuda::CudnnContext> cudnn_;  // made with the first convolution
+};
+
+}  // namespace densetree

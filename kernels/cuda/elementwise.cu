@@ -1,0 +1,155 @@
+// Operations that compute every element of a feature from the same element of others: copies, factored batch
+// normalisation, network input, and the small per-channel updates that go with it.
+#include "kernels/cuda/cuda_operations.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/pixels.h"
+#include "kernels/functors/image.h"
+#include "kernels/functors/normalization.h"
+#include "kernels/functors/statistics.h"
+
+namespace densetree {
+namespace {
+
+using namespace cuda;
+
+template <int kWidth>
+__global__ void copy_kernel(Pixels x, Pixels y) {
+  const std::int64_t channel = first_channel<kWidth>();
+  if (channel >= x.channels) {
+    return;
+  }
+  for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
+    store(y, row, channel, load<kWidth>(x, row, channel));
+  }
+}
+
+template <int kWidth>
+__global__ void affine_relu_kernel(Pixels x, Affine affine, bool relu, Pixels y) {
+  const std::int64_t channel = first_channel<kWidth>();
+  if (channel >= x.channels) {
+    return;
+  }
+  ChannelAffine f[kWidth];
+  for (int i = 0; i < kWidth; ++i) {
+    const std::int64_t c = channel + i;
+    f[i] = {affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]};
+  }
+  for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
+    Floats<kWidth> value = load<kWidth>(x, row, channel);
+    for (int i = 0; i < kWidth; ++i) {
+      value.v[i] = f[i].forward(value.v[i], relu);
+    }
+    store(y, row, channel, value);
+  }
+}
+
+// dx may be s: a thread reads an element before it writes it, and nobody else does either.
+template <int kWidth>
+__global__ void normalize_backward_kernel(Pixels s, Pixels x, Statistics statistics, GradientSums sums, float scale,
+                                          Pixels dx) {
+  const std::int64_t channel = first_channel<kWidth>();
+  if (channel >= x.channels) {
+    return;
+  }
+  ChannelNormalizeGradient f[kWidth];
+  for (int i = 0; i < kWidth; ++i) {
+    const std::int64_t c = channel + i;
+    f[i] = {statistics.mean[c], statistics.rstd[c], sums.s[c] * scale, sums.s_xhat[c] * scale};
+  }
+  for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
+    const Floats<kWidth> value = load<kWidth>(x, row, channel);
+    Floats<kWidth> gradient = load<kWidth>(s, row, channel);
+    for (int i = 0; i < kWidth; ++i) {
+      gradient.v[i] = f[i](value.v[i], gradient.v[i]);
+    }
+    store(dx, row, channel, gradient);
+  }
+}
+
+// A thread samples the grey value of one output pixel and writes it to all channels.
+__global__ void images_to_input_kernel(const std::uint8_t* images, std::int64_t source,
+                                       const ImageTransform* transforms, ChannelNormalize normalize, Pixels y,
+                                       std::int32_t height, std::int32_t width) {
+  for (std::int64_t row = first_index(); row < y.rows; row += index_step()) {
+    const Position at = position_of(row, height, width);
+    const float grey = sample(images + at.image * source * source, source, transforms[at.image], centered(at.x, width),
+                              centered(at.y, height));
+    for (int c = 0; c < kInputChannels; ++c) {
+      *y.at(row, c) = normalize(grey, c);
+    }
+  }
+}
+
+__global__ void update_running_kernel(Statistics batch, std::int64_t channels, std::int64_t count, float momentum,
+                                      float* running_mean, float* running_variance) {
+  for (std::int64_t c = first_index(); c < channels; c += index_step()) {
+    running_mean[c] = moved(running_mean[c], batch.mean[c], momentum);
+    running_variance[c] = moved(running_variance[c], unbiased(batch.variance[c], count), momentum);
+  }
+}
+
+__global__ void reciprocal_std_kernel(const float* variance, std::int64_t channels, float eps, float* rstd) {
+  for (std::int64_t c = first_index(); c < channels; c += index_step()) {
+    rstd[c] = reciprocal_std_of(variance[c], eps);
+  }
+}
+
+}  // namespace
+
+void CudaDevice::copy_view(const View& x, const View& y) {
+  const char* const operation = "copy_view";
+  require_same_shape(operation, {x, y});
+  const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
+  with_width({from, to}, [&](auto width) {
+    launch(stream_, operation, copy_kernel<width>, grid_over_rows(from.rows, from.channels, width, stream_), from, to);
+  });
+}
+
+void CudaDevice::affine_relu(const View& x, const Affine& affine, bool relu, const View& y) {
+  const char* const operation = "affine_relu";
+  require_same_shape(operation, {x, y});
+  const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
+  with_width({from, to}, [&](auto width) {
+    launch(stream_, operation, affine_relu_kernel<width>, grid_over_rows(from.rows, from.channels, width, stream_),
+           from, affine, relu, to);
+  });
+}
+
+void CudaDevice::normalize_backward(const View& s, const View& x, const Statistics& statistics,
+                                    const GradientSums& sums, const View& dx) {
+  const char* const operation = "normalize_backward";
+  require_same_shape(operation, {s, x, dx});
+  const Pixels gradient = pixels_of(s, operation), value = pixels_of(x, operation), to = pixels_of(dx, operation);
+  const auto scale = static_cast<float>(1.0 / static_cast<double>(value.rows));
+  with_width({gradient, value, to}, [&](auto width) {
+    launch(stream_, operation, normalize_backward_kernel<width>,
+           grid_over_rows(value.rows, value.channels, width, stream_), gradient, value, statistics, sums, scale, to);
+  });
+}
+
+void CudaDevice::images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
+                                 const InputNormalization& normalization, const View& y) {
+  const char* const operation = "images_to_input";
+  require(y.c == kInputChannels, operation, "the input needs 3 channels", {y});
+  require(source > 0, operation, "source images must not be empty");
+  const Pixels to = pixels_of(y, operation);
+  launch(stream_, operation, images_to_input_kernel, grid_over(to.rows, stream_), images, source, transforms,
+         ChannelNormalize(normalization), to, y.h, y.w);
+}
+
+void CudaDevice::update_running(const Statistics& batch, std::int64_t channels, std::int64_t count, float momentum,
+                                float* running_mean, float* running_variance) {
+  const char* const operation = "update_running";
+  require(channels > 0 && count > 1, operation,
+          "the unbiased variance of a channel needs at least 2 values; use a larger batch or image");
+  launch(stream_, operation, update_running_kernel, grid_over(channels, stream_), batch, channels, count, momentum,
+         running_mean, running_variance);
+}
+
+void CudaDevice::reciprocal_std(const float* variance, std::int64_t channels, float eps, float* rstd) {
+  const char* const operation = "reciprocal_std";
+  require(channels > 0, operation, "there must be a channel");
+  launch(stream_, operation, reciprocal_std_kernel, grid_over(channels, stream_), variance, channels, eps, rstd);
+}
+
+}  // namespace densetree

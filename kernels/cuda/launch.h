@@ -1,0 +1,70 @@
+// How kernels are launched: on which stream, over which grid, and how a thread finds its work. For .cu files only.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "kernels/cuda/check.h"
+#include "kernels/cuda/stream.h"
+
+namespace densetree::cuda {
+
+inline constexpr int kThreads = 256;  // per block, at most
+
+struct Grid {
+  dim3 blocks, threads;
+};
+
+// ---- One-dimensional work: a thread takes elements first_index(), first_index() + index_step(), … ----------------
+inline Grid grid_over(std::int64_t elements, const Stream& stream) {
+  const std::int64_t wanted = (elements + kThreads - 1) / kThreads, full = std::int64_t{8} * stream.multiprocessors;
+  return {dim3(static_cast<unsigned>(std::min(wanted, full))), dim3(kThreads)};
+}
+
+// ---- Rows of pixels: a thread keeps its channels and takes rows first_row(), first_row() + row_step(), … ----------
+// At most max_blocks blocks share the rows. threads.x · width channels lie side by side, so neighbouring threads read
+// neighbouring addresses.
+inline Grid grid_over_rows(std::int64_t rows, std::int64_t channels, int width, std::int64_t max_blocks) {
+  const std::int64_t groups = (channels + width - 1) / width;
+  const std::int64_t across = std::min<std::int64_t>(groups, kThreads), down = kThreads / across;
+  return {dim3(static_cast<unsigned>((groups + across - 1) / across),
+               static_cast<unsigned>(std::min((rows + down - 1) / down, max_blocks))),
+          dim3(static_cast<unsigned>(across), static_cast<unsigned>(down))};
+}
+
+inline Grid grid_over_rows(std::int64_t rows, std::int64_t channels, int width, const Stream& stream) {
+  return grid_over_rows(rows, channels, width, std::int64_t{8} * stream.multiprocessors);
+}
+
+// Queues kernel(args…). Throws Error naming the operation when the launch is refused.
+template <class... Parameters, class... Arguments>
+void launch(const Stream& stream, const char* operation, void (*kernel)(Parameters...), const Grid& grid,
+            Arguments&&... arguments) {
+  check_cuda(cudaSetDevice(stream.device), operation, stream.device);
+  kernel<<<grid.blocks, grid.threads, 0, stream.handle>>>(
+      static_cast<Parameters>(std::forward<Arguments>(arguments))...);
+  check_cuda(cudaGetLastError(), operation, stream.device);
+}
+
+__device__ inline std::int64_t first_index() {
+  return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+}
+__device__ inline std::int64_t index_step() {
+  return std::int64_t{gridDim.x} * blockDim.x;
+}
+
+template <int kWidth>
+__device__ inline std::int64_t first_channel() {
+  return first_index() * kWidth;
+}
+__device__ inline std::int64_t first_row() {
+  return std::int64_t{blockIdx.y} * blockDim.y + threadIdx.y;
+}
+__device__ inline std::int64_t row_step() {
+  return std::int64_t{gridDim.y} * blockDim.y;
+}
+
+}  // namespace densetree::cuda

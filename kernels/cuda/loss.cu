@@ -1,0 +1,75 @@
+// Sigmoid and losses over the logits of a batch.
+#include <cub/block/block_reduce.cuh>
+
+#include "kernels/cuda/cuda_operations.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/functors/loss.h"
+
+namespace densetree {
+namespace {
+
+using namespace cuda;
+
+__global__ void sigmoid_kernel(const float* x, std::int64_t n, float* y) {
+  for (std::int64_t i = first_index(); i < n; i += index_step()) {
+    y[i] = static_cast<float>(sigmoid_of(x[i]));
+  }
+}
+
+// One block, since a batch has a few thousand logits: first it counts the targets that are present, which every
+// gradient is divided by, then it adds up the terms.
+__global__ void loss_kernel(LossKind kind, const float* z, const float* y, const float* positive_weights,
+                            std::int64_t n, std::int64_t l, double* loss, float* dz) {
+  using Count = cub::BlockReduce<unsigned long long, kThreads>;
+  using Sum = cub::BlockReduce<double, kThreads>;
+  __shared__ union {
+    typename Count::TempStorage count;
+    typename Sum::TempStorage sum;
+  } temporary;
+  __shared__ double shared_scale;
+
+  unsigned long long mine = 0;
+  for (std::int64_t i = threadIdx.x; i < n * l; i += kThreads) {
+    mine += isnan(y[i]) ? 0 : 1;
+  }
+  const unsigned long long present = Count(temporary.count).Sum(mine);
+  if (threadIdx.x == 0) {
+    shared_scale = present > 0 ? 1.0 / static_cast<double>(present) : 0.0;
+  }
+  __syncthreads();  // the scale is there, and `temporary` is free again
+  const double scale = shared_scale;
+
+  double sum = 0;
+  for (std::int64_t i = threadIdx.x; i < n * l; i += kThreads) {
+    const double weight = target_weight(y[i], positive_weights, i % l);
+    LossTerm term{0, 0};
+    if (weight > 0) {
+      term = kind == LossKind::kMse ? mse_term(z[i], y[i]) : bce_term(z[i], y[i]);
+    }
+    sum += weight * term.value;
+    if (dz) {
+      dz[i] = static_cast<float>(weight * term.gradient * scale);
+    }
+  }
+  const double total = Sum(temporary.sum).Sum(sum);
+  if (threadIdx.x == 0) {
+    *loss = total * scale;
+  }
+}
+
+}  // namespace
+
+void CudaDevice::sigmoid(const float* x, std::int64_t n, float* y) {
+  const char* const operation = "sigmoid";
+  require(n > 0, operation, "there must be an element");
+  launch(stream_, operation, sigmoid_kernel, grid_over(n, stream_), x, n, y);
+}
+
+void CudaDevice::loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
+                      std::int64_t l, double* loss, float* dz) {
+  const char* const operation = "loss";
+  require(n > 0 && l > 0, operation, "images and labels must not be empty");
+  launch(stream_, operation, loss_kernel, Grid{dim3(1), dim3(kThreads)}, kind, z, y, positive_weights, n, l, loss, dz);
+}
+
+}  // namespace densetree

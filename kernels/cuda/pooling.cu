@@ -1,0 +1,240 @@
+// Max, average and global average pooling. Backward passes gather: a thread adds up what one input pixel receives, in
+// the order of the output pixels, so nothing is added atomically. Choices of max pooling lie as [N·H·W][C] of y.
+#include "kernels/cuda/cuda_operations.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/pixels.h"
+
+namespace densetree {
+namespace {
+
+using namespace cuda;
+
+struct Window {
+  std::int32_t in_h, in_w, out_h, out_w;
+  int kernel, stride, padding;
+};
+
+Window window_of(const char* operation, const View& in, const View& out, int kernel, int stride, int padding) {
+  require(kernel >= 1 && kernel <= 15 && stride >= 1 && padding >= 0 && padding < kernel, operation,
+          "kernel is 1 to 15, stride at least 1, padding less than the kernel", {in, out});
+  const auto pooled = [&](std::int64_t size) { return (size + 2 * padding - kernel) / stride + 1; };
+  require(in.n == out.n && in.c == out.c && out.h == pooled(in.h) && out.w == pooled(in.w), operation,
+          "the output's shape does not follow from the input's", {in, out});
+  return {static_cast<std::int32_t>(in.h),
+          static_cast<std::int32_t>(in.w),
+          static_cast<std::int32_t>(out.h),
+          static_cast<std::int32_t>(out.w),
+          kernel,
+          stride,
+          padding};
+}
+
+template <int kWidth>
+__global__ void max_pool_kernel(Pixels x, Window w, Pixels y, std::uint8_t* choice) {
+  const std::int64_t channel = first_channel<kWidth>();
+  if (channel >= y.channels) {
+    return;
+  }
+  for (std::int64_t row = first_row(); row < y.rows; row += row_step()) {
+    const Position out = position_of(row, w.out_h, w.out_w);
+    Floats<kWidth> best;
+    Bytes<kWidth> winner;
+    for (int c = 0; c < kWidth; ++c) {
+      best.v[c] = -INFINITY;
+      winner.v[c] = 0;
+    }
+    for (int i = 0; i < w.kernel; ++i) {
+      for (int j = 0; j < w.kernel; ++j) {
+        const std::int32_t in_y = out.y * w.stride - w.padding + i, in_x = out.x * w.stride - w.padding + j;
+        if (in_y < 0 || in_y >= w.in_h || in_x < 0 || in_x >= w.in_w) {
+          continue;
+        }
+        const std::int64_t in_row = (std::int64_t{out.image} * w.in_h + in_y) * w.in_w + in_x;
+        const Floats<kWidth> value = load<kWidth>(x, in_row, channel);
+        for (int c = 0; c < kWidth; ++c) {
+          if (value.v[c] > best.v[c] || isnan(value.v[c])) {  // a NaN wins and stays, as in torch
+            best.v[c] = value.v[c];
+            winner.v[c] = static_cast<std::uint8_t>(i * w.kernel + j);
+          }
+        }
+      }
+    }
+    store(y, row, channel, best);
+    if (choice) {
+      *reinterpret_cast<Bytes<kWidth>*>(choice + row * y.channels + channel) = winner;
+    }
+  }
+}
+
+// The first output line (or column) whose window reaches input line `at`, and the last.
+__device__ std::int32_t first_window(std::int32_t at, const Window& w) {
+  const std::int32_t reach = at + w.padding - w.kernel + 1;  // where the earliest such window begins
+  return reach > 0 ? (reach + w.stride - 1) / w.stride : 0;
+}
+__device__ std::int32_t last_window(std::int32_t at, const Window& w, std::int32_t count) {
+  return min((at + w.padding) / w.stride, count - 1);
+}
+
+template <int kWidth>
+__global__ void max_pool_backward_kernel(Pixels dy, const std::uint8_t* choice, Window w, Pixels dx) {
+  const std::int64_t channel = first_channel<kWidth>();
+  if (channel >= dx.channels) {
+    return;
+  }
+  for (std::int64_t row = first_row(); row < dx.rows; row += row_step()) {
+    const Position in = position_of(row, w.in_h, w.in_w);
+    Floats<kWidth> sum{};
+    for (std::int32_t y = first_window(in.y, w); y <= last_window(in.y, w, w.out_h); ++y) {
+      for (std::int32_t x = first_window(in.x, w); x <= last_window(in.x, w, w.out_w); ++x) {
+        const std::int64_t out_row = (std::int64_t{in.image} * w.out_h + y) * w.out_w + x;
+        const int tap = (in.y + w.padding - y * w.stride) * w.kernel + (in.x + w.padding - x * w.stride);
+        const auto winner = *reinterpret_cast<const Bytes<kWidth>*>(choice + out_row * dy.channels + channel);
+        const Floats<kWidth> gradient = load<kWidth>(dy, out_row, channel);
+        for (int c = 0; c < kWidth; ++c) {
+          sum.v[c] += winner.v[c] == tap ? gradient.v[c] : 0.0f;
+        }
+      }
+    }
+    store(dx, row, channel, sum);
+  }
+}
+
+template <int kWidth>
+__global__ void average_pool_kernel(Pixels x, Window w, Pixels y) {
+  const std::int64_t channel = first_channel<kWidth>();
+  if (channel >= y.channels) {
+    return;
+  }
+  const float scale = 1.0f / static_cast<float>(w.kernel * w.kernel);
+  for (std::int64_t row = first_row(); row < y.rows; row += row_step()) {
+    const Position out = position_of(row, w.out_h, w.out_w);
+    Floats<kWidth> sum{};
+    for (int i = 0; i < w.kernel; ++i) {
+      for (int j = 0; j < w.kernel; ++j) {
+        const std::int64_t in_y = out.y * w.kernel + i, in_x = out.x * w.kernel + j;
+        const Floats<kWidth> value =
+            load<kWidth>(x, (out.image * std::int64_t{w.in_h} + in_y) * w.in_w + in_x, channel);
+        for (int c = 0; c < kWidth; ++c) {
+          sum.v[c] += value.v[c];
+        }
+      }
+    }
+    for (int c = 0; c < kWidth; ++c) {
+      sum.v[c] *= scale;
+    }
+    store(y, row, channel, sum);
+  }
+}
+
+// Each input pixel lies in one window, or in none where the remainder was dropped.
+template <int kWidth>
+__global__ void average_pool_backward_kernel(Pixels dy, Window w, Pixels dx) {
+  const std::int64_t channel = first_channel<kWidth>();
+  if (channel >= dx.channels) {
+    return;
+  }
+  const float scale = 1.0f / static_cast<float>(w.kernel * w.kernel);
+  for (std::int64_t row = first_row(); row < dx.rows; row += row_step()) {
+    const Position in = position_of(row, w.in_h, w.in_w);
+    const std::int32_t y = in.y / w.kernel, x = in.x / w.kernel;
+    Floats<kWidth> gradient{};
+    if (y < w.out_h && x < w.out_w) {
+      gradient = load<kWidth>(dy, (std::int64_t{in.image} * w.out_h + y) * w.out_w + x, channel);
+      for (int c = 0; c < kWidth; ++c) {
+        gradient.v[c] *= scale;
+      }
+    }
+    store(dx, row, channel, gradient);
+  }
+}
+
+// A thread adds up one channel of one image; neighbouring threads have neighbouring channels.
+__global__ void global_average_pool_kernel(Pixels x, std::int64_t images, std::int64_t pixels, float* y) {
+  for (std::int64_t i = first_index(); i < images * x.channels; i += index_step()) {
+    const std::int64_t image = i / x.channels, channel = i % x.channels;
+    double sum = 0;
+    for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+      sum += *x.at(image * pixels + pixel, channel);
+    }
+    y[i] = static_cast<float>(sum / static_cast<double>(pixels));
+  }
+}
+
+template <int kWidth>
+__global__ void global_average_pool_backward_kernel(const float* dy, std::int32_t height, std::int32_t width,
+                                                    Pixels dx) {
+  const std::int64_t channel = first_channel<kWidth>();
+  if (channel >= dx.channels) {
+    return;
+  }
+  const float scale = 1.0f / (static_cast<float>(height) * static_cast<float>(width));
+  for (std::int64_t row = first_row(); row < dx.rows; row += row_step()) {
+    const float* image = dy + position_of(row, height, width).image * dx.channels + channel;
+    Floats<kWidth> gradient;
+    for (int c = 0; c < kWidth; ++c) {
+      gradient.v[c] = image[c] * scale;
+    }
+    store(dx, row, channel, gradient);
+  }
+}
+
+}  // namespace
+
+void CudaDevice::max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) {
+  const char* const operation = "max_pool";
+  const Window window = window_of(operation, x, y, kernel, stride, padding);
+  const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
+  with_width({from, to}, [&](auto width) {
+    launch(stream_, operation, max_pool_kernel<width>, grid_over_rows(to.rows, to.channels, width, stream_), from,
+           window, to, choice);
+  });
+}
+
+void CudaDevice::max_pool_backward(const View& dy, const std::uint8_t* choice, int kernel, int stride, int padding,
+                                   const View& dx) {
+  const char* const operation = "max_pool_backward";
+  const Window window = window_of(operation, dx, dy, kernel, stride, padding);
+  require(choice != nullptr, operation, "the choices of max_pool are needed", {dy, dx});
+  const Pixels from = pixels_of(dy, operation), to = pixels_of(dx, operation);
+  with_width({from, to}, [&](auto width) {
+    launch(stream_, operation, max_pool_backward_kernel<width>, grid_over_rows(to.rows, to.channels, width, stream_),
+           from, choice, window, to);
+  });
+}
+
+void CudaDevice::average_pool(const View& x, int kernel, const View& y) {
+  const char* const operation = "average_pool";
+  const Window window = window_of(operation, x, y, kernel, kernel, 0);
+  const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
+  with_width({from, to}, [&](auto width) {
+    launch(stream_, operation, average_pool_kernel<width>, grid_over_rows(to.rows, to.channels, width, stream_), from,
+           window, to);
+  });
+}
+
+void CudaDevice::average_pool_backward(const View& dy, int kernel, const View& dx) {
+  const char* const operation = "average_pool_backward";
+  const Window window = window_of(operation, dx, dy, kernel, kernel, 0);
+  const Pixels from = pixels_of(dy, operation), to = pixels_of(dx, operation);
+  with_width({from, to}, [&](auto width) {
+    launch(stream_, operation, average_pool_backward_kernel<width>,
+           grid_over_rows(to.rows, to.channels, width, stream_), from, window, to);
+  });
+}
+
+void CudaDevice::global_average_pool(const View& x, float* y) {
+  const char* const operation = "global_average_pool";
+  launch(stream_, operation, global_average_pool_kernel, grid_over(x.n * x.c, stream_), pixels_of(x, operation), x.n,
+         x.pixels(), y);
+}
+
+void CudaDevice::global_average_pool_backward(const float* dy, const View& dx) {
+  const char* const operation = "global_average_pool_backward";
+  const Pixels to = pixels_of(dx, operation);
+  with_width({to}, [&](auto width) {
+    launch(stream_, operation, global_average_pool_backward_kernel<width>,
+           grid_over_rows(to.rows, to.channels, width, stream_), dy, dx.h, dx.w, to);
+  });
+}
+
+}  // namespace densetree
