@@ -1,0 +1,129 @@
+// Model: a DenseNet with its weights, optimiser state and memory on one device.
+//
+// A ModelPlan books everything a model will need without allocating it; a Model is a plan with its one allocation.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/arena.h"
+#include "engine/checkpoint.h"
+#include "engine/parameters.h"
+#include "engine/tape.h"
+#include "nn/densenet.h"
+
+namespace densetree::nn {
+
+struct ModelOptions {
+  Architecture arch;
+  std::int64_t labels = 14;
+  std::int64_t batch_size = 128;
+  std::int64_t image_size = 224;   // side of the network's input
+  std::int64_t source_size = 256;  // side of the stored uint8 images; 0: the input is given as floats
+  bool training = true;            // can train
+  bool inference = true;           // can predict
+  MemoryMode memory = MemoryMode::kShared;
+  LossKind loss = LossKind::kMse;
+  std::vector<float> positive_weights;  // per label, or empty
+};
+
+// One network laid on a tape, and where its inputs and results are.
+struct Graph {
+  explicit Graph(Device& device) : tape(device) {}
+  Tape tape;
+  Tensor input;
+  StorageId pixels = -1, transforms = -1;                                    // where source_size > 0
+  StorageId targets = -1, positive_weights = -1, loss = -1, gradients = -1;  // where it trains
+  StorageId embedding = -1, logits = -1, probabilities = -1;
+};
+
+class ModelPlan {
+ public:
+  ModelPlan(Device& device, ModelOptions options);
+
+  const ModelOptions& options() const { return options_; }
+  const Parameters& parameters() const { return parameters_; }
+  const Graph* training() const { return training_.get(); }
+  const Graph* inference() const { return inference_.get(); }
+
+  // Weights, running statistics and, where it trains, Adam's moments: kept over all steps.
+  std::size_t persistent_bytes() const;
+  // Of a step: the larger of the two graphs, which take turns.
+  std::size_t step_bytes() const;
+  std::size_t bytes() const { return persistent_bytes() + step_bytes(); }
+
+ private:
+  friend class Model;
+  std::unique_ptr<Graph> build(bool training);
+
+  Device& device_;
+  ModelOptions options_;
+  Parameters parameters_;
+  std::unique_ptr<ParameterMemory> memory_ = std::make_unique<ParameterMemory>();
+  std::unique_ptr<Graph> training_, inference_;
+};
+
+// The largest batch size from 1 to `limit` whose plan fits into budget bytes; 0 when not even one image does.
+std::int64_t largest_batch(Device& device, ModelOptions options, std::size_t budget, std::int64_t limit = 4096);
+
+class Model {
+ public:
+  // Throws Error when the device cannot hold it, saying what the plan needs and which batch would fit.
+  Model(Device& device, const ModelOptions& options);
+
+  const ModelOptions& options() const { return plan_.options(); }
+  const ModelPlan& plan() const { return plan_; }
+  Device& device() { return device_; }
+
+  // ---- Weights
+  // torchvision's initialisation, drawn by Philox: He normal convolutions, BN 1 and 0, uniform ±1/sqrt(K) classifier.
+  void initialize(std::uint64_t seed);
+  std::vector<ExpectedTensor> expected_tensors() const;
+  // Weights and running statistics; with `optimizer` Adam's moments and step too. Returns notes for the log.
+  std::vector<std::string> load(const TensorFile& file, LoadPolicy policy, bool optimizer, std::uint64_t seed);
+  // Adds all tensors to the writer, which must be written before `this` changes.
+  void save(TensorWriter& writer, bool optimizer);
+  // One tensor as float32: a weight, a running statistic, or (after a training step) a weight's gradient.
+  std::vector<float> read(const std::string& name) const;
+  std::vector<float> read_gradient(const std::string& name) const;
+
+  // ---- Steps
+  // uint8 (count, source, source) and their transforms; images beyond count are black.
+  void set_images(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms, bool training);
+  void set_input(std::span<const float> nchw, bool training);  // float (N, 3, S, S) instead
+  void set_targets(std::span<const float> targets);            // (N, L), NaN where missing
+  // Forward, backward and Adam. step.step is set to the number of steps taken, this one included.
+  void train_step(AdamStep step);
+  void infer();
+
+  double loss();                         // of the last training step
+  double gradient_norm();                // of the last training step with clipping on
+  std::vector<float> training_logits();  // (N, L)
+  std::vector<float> logits();           // of the last infer()
+  std::vector<float> probabilities();
+  std::vector<float> embeddings();  // (N, features)
+  std::int64_t steps() const { return steps_; }
+  void set_poison(bool poison);  // see Tape::set_poison
+
+ private:
+  Graph& graph(bool training);
+  std::vector<float> download(const void* from, std::int64_t count) const;
+  float* array_of(const Parameters::Entry& entry) const;
+  std::string advice(std::size_t free) const;
+
+  Device& device_;
+  ModelPlan plan_;
+  std::unique_ptr<Arena> arena_;
+  float *first_moment_ = nullptr, *second_moment_ = nullptr;
+  double* norm_ = nullptr;
+  void* norm_workspace_ = nullptr;
+  std::int64_t steps_ = 0;
+  std::vector<std::vector<float>> saved_;  // what save() handed to a writer
+  std::int64_t saved_steps_ = 0;
+  std::vector<float> staging_;  // an input in the device's layout
+};
+
+}  // namespace densetree::nn
