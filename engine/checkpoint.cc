@@ -1,5 +1,6 @@
 #include "engine/checkpoint.h"
 
+#include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <cmath>

@@ -1,0 +1,163 @@
+#include "tree/score_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+
+#include "engine/io/csv.h"
+#include "engine/io/file.h"
+#include "kernels/core/error.h"
+
+namespace densetree::tree {
+
+namespace {
+
+constexpr std::string_view kImageColumn = "Image Index";
+constexpr std::string_view kScorePrefix = "prob_";
+
+struct LabelColumn {
+  std::string label;
+  std::size_t column = 0;
+};
+
+std::optional<std::size_t> find_column(const CsvTable& table, const std::string& label) {
+  const std::string prefixed = std::string(kScorePrefix) + label;
+  const bool plain = table.has_column(label), with_prefix = table.has_column(prefixed);
+  check(!(plain && with_prefix), "{}: has both '{}' and '{}'; which of them holds the scores?", table.source(), label,
+        prefixed);
+  if (plain || with_prefix) {
+    return table.column(plain ? label : prefixed);
+  }
+  return std::nullopt;
+}
+
+std::vector<LabelColumn> find_columns(const CsvTable& table, const data::LabelSet& labels) {
+  std::vector<LabelColumn> columns;
+  for (const std::string& label : labels.names()) {
+    if (const auto column = find_column(table, label)) {
+      columns.push_back({label, *column});
+    }
+  }
+  const std::string known = fmt::format("{}", fmt::join(labels.names(), ", "));
+  check(!columns.empty(), "{}: no column is called after a label, with or without '{}'; the labels are {}",
+        table.source(), kScorePrefix, known);
+  for (const std::string& name : table.header()) {
+    const bool known_label = std::any_of(labels.names().begin(), labels.names().end(), [&](const std::string& label) {
+      return name == std::string(kScorePrefix) + label;
+    });
+    check(known_label || !name.starts_with(kScorePrefix), "{}: column '{}' is not after a label; the labels are {}",
+          table.source(), name, known);
+  }
+  return columns;
+}
+
+double parse_score(const CsvTable& table, std::size_t row, std::size_t column) {
+  const std::string& text = table.row(row)[column];
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool ok = error == std::errc() && end == text.data() + text.size() && value >= 0 && value <= 1;
+  check(ok, "{}:{}: column '{}' is '{}'; a score is a number from 0 to 1", table.source(), table.line(row),
+        table.header()[column], text);
+  return value;
+}
+
+}  // namespace
+
+ScoreTable read_score_table(const std::filesystem::path& path, const data::LabelSet& labels) {
+  const CsvTable table = CsvTable::read(path);
+  const std::size_t image_column = table.column(kImageColumn);
+  const std::vector<LabelColumn> columns = find_columns(table, labels);
+  check(table.rows() > 0, "{}: has no scores, only a header", table.source());
+  ScoreTable result;
+  result.source = table.source();
+  for (const LabelColumn& column : columns) {
+    result.labels.push_back(column.label);
+  }
+  result.scores.reserve(table.rows() * columns.size());
+  std::unordered_map<std::string_view, std::size_t> seen;
+  for (std::size_t row = 0; row < table.rows(); ++row) {
+    const std::string& image = table.row(row)[image_column];
+    check(!image.empty(), "{}:{}: the image has no name", table.source(), table.line(row));
+    const auto [first, fresh] = seen.emplace(image, table.line(row));
+    check(fresh, "{}:{}: image '{}' is there already, at line {}", table.source(), table.line(row), image,
+          first->second);
+    result.images.push_back(image);
+    result.lines.push_back(table.line(row));
+    for (const LabelColumn& column : columns) {
+      result.scores.push_back(parse_score(table, row, column.column));
+    }
+  }
+  return result;
+}
+
+void ScoredImages::check_values(const std::string& source) const {
+  check(!images.empty(), "{}: there is no image to evaluate", source);
+  check(!labels.empty(), "{}: there is no label to evaluate", source);
+  const std::size_t cells = images.size() * labels.size();
+  check(patients.size() == images.size() && scores.size() == cells && targets.size() == cells,
+        "{}: {} images of {} labels, but {} patients, {} scores and {} targets", source, images.size(), labels.size(),
+        patients.size(), scores.size(), targets.size());
+  for (std::size_t i = 0; i < cells; ++i) {
+    const std::size_t image = i / labels.size(), label = i % labels.size();
+    check(scores[i] >= 0 && scores[i] <= 1, "{}: the score of {} for image {} is {}; it must be from 0 to 1", source,
+          labels[label], images[image], scores[i]);
+    check(targets[i] == 0 || targets[i] == 1 || std::isnan(targets[i]),
+          "{}: the truth of {} for image {} is {}; it must be 0, 1 or missing", source, labels[label], images[image],
+          targets[i]);
+  }
+}
+
+ScoredImages join(const ScoreTable& scores, const data::LabelTable& truth, const data::LabelSet& labels) {
+  std::unordered_map<std::string_view, const data::LabelEntry*> entries;
+  for (const data::LabelEntry& entry : truth.entries) {
+    entries.emplace(entry.image, &entry);
+  }
+  ScoredImages result;
+  result.images = scores.images;
+  result.labels = scores.labels;
+  result.scores = scores.scores;
+  std::vector<data::FindingSet> meaning;  // of each label
+  for (const std::string& label : scores.labels) {
+    const auto at = std::find(labels.names().begin(), labels.names().end(), label);
+    check(at != labels.names().end(), "{}: label '{}' is unknown", scores.source, label);
+    meaning.push_back(labels.findings(static_cast<std::size_t>(at - labels.names().begin())));
+  }
+  std::size_t absent = 0, first = 0;
+  for (std::size_t i = 0; i < scores.images.size(); ++i) {
+    const auto found = entries.find(scores.images[i]);
+    if (found == entries.end()) {
+      first = absent++ == 0 ? i : first;
+      continue;
+    }
+    result.patients.push_back(found->second->patient);
+    for (const data::FindingSet findings : meaning) {
+      result.targets.push_back((found->second->findings & findings) != 0 ? 1.0f : 0.0f);
+    }
+  }
+  check(absent == 0, "{}: {} of its {} images are not in {}; the first is '{}' at line {}", scores.source, absent,
+        scores.images.size(), truth.source, scores.images[first], scores.lines[first]);
+  return result;
+}
+
+std::string score_csv(const ScoredImages& set) {
+  std::vector<std::string> fields = {std::string(kImageColumn)};
+  for (const std::string& label : set.labels) {
+    fields.push_back(std::string(kScorePrefix) + label);
+  }
+  std::string text = csv_row(fields);
+  for (std::size_t i = 0; i < set.images.size(); ++i) {
+    fields.assign(1, set.images[i]);
+    for (std::size_t label = 0; label < set.labels.size(); ++label) {
+      fields.push_back(fmt::format("{}", set.scores[i * set.labels.size() + label]));
+    }
+    text += csv_row(fields);
+  }
+  return text;
+}
+
+}  // namespace densetree::tree
