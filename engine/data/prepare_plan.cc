@@ -1,0 +1,107 @@
+#include "engine/data/prepare_plan.h"
+
+#include <set>
+#include <system_error>
+#include <unordered_map>
+
+#include "engine/data/hash.h"
+#include "kernels/core/error.h"
+
+namespace densetree::data {
+namespace {
+
+namespace fs = std::filesystem;
+using Files = std::unordered_map<std::string, std::vector<fs::path>>;  // by name
+
+bool looks_like_image(const fs::path& path) {
+  std::string extension = path.extension().string();
+  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
+}
+
+// Adds the files below `folder`. `seen` holds the folders already searched: links may lead in circles.
+void find_files(const fs::path& folder, std::set<fs::path>& seen, Files& files) {
+  std::error_code error;
+  const auto ok = [&](const fs::path& at) {
+    check(!error, "cannot search the folder {}: {}", at.string(), error.message());
+  };
+  const fs::path real = fs::canonical(folder, error);
+  ok(folder);
+  if (!seen.insert(real).second) return;
+  fs::directory_iterator entry(folder, error);
+  ok(folder);
+  for (; entry != fs::directory_iterator(); entry.increment(error), ok(folder)) {
+    std::error_code broken;  // a link to nowhere is no file
+    const fs::file_status status = entry->status(broken);
+    if (fs::is_directory(status)) {
+      find_files(entry->path(), seen, files);
+    } else if (fs::is_regular_file(status)) {
+      files[entry->path().filename().string()].push_back(entry->path());
+    }
+  }
+}
+
+// Size and time of change: a file that was replaced is noticed.
+std::string stamp(const fs::path& file) {
+  std::error_code error;
+  const std::uintmax_t bytes = fs::file_size(file, error);
+  const auto time = fs::last_write_time(file, error).time_since_epoch().count();
+  return error ? "unreadable" : fmt::format("{} {}", bytes, time);
+}
+
+// Why this image of the table cannot be taken, or "".
+std::string fault(const Files& files, const std::string& image, const std::optional<Side>& side) {
+  const auto found = files.find(image);
+  if (found == files.end()) return "no file of that name in the image folders";
+  if (found->second.size() > 1) {
+    std::vector<std::string> paths;
+    for (const fs::path& path : found->second) paths.push_back(path.string());
+    std::sort(paths.begin(), paths.end());
+    return fmt::format("several files of that name: {}", fmt::join(paths, " and "));
+  }
+  return side ? "" : "in neither of the two split lists";
+}
+
+std::string fingerprint_of(const PreparePlan& plan, int size) {
+  std::string text = fmt::format("densetree prepare 1\nsize {}\n", size);
+  for (const PlannedRow& row : plan.rows) {
+    text += fmt::format("{},{},{},{},{}\n", row.entry.image, row.entry.patient, row.entry.findings, name_of(row.side),
+                        stamp(row.file));
+  }
+  for (const auto& [image, why] : plan.rejected) text += fmt::format("{},{}\n", image, why);
+  return hash_text(xxh64(text));
+}
+
+}  // namespace
+
+PreparePlan plan_prepare(const std::vector<fs::path>& folders, const LabelTable& table, const SplitOptions& split,
+                         int size) {
+  check(!folders.empty(), "no image folder is given");
+  const std::vector<std::optional<Side>> sides = split_by_patient(table, split);
+  Files files;
+  std::set<fs::path> seen;
+  for (const fs::path& folder : folders) find_files(folder, seen, files);
+
+  PreparePlan plan;
+  for (std::size_t i = 0; i < table.entries.size(); ++i) {
+    const LabelEntry& entry = table.entries[i];
+    const std::string why = fault(files, entry.image, sides[i]);
+    if (why.empty()) {
+      plan.rows.push_back({entry, *sides[i], files.at(entry.image).front()});
+    } else {
+      plan.rejected[entry.image] = why;
+    }
+    files.erase(entry.image);
+  }
+  for (const auto& [name, paths] : files) {
+    if (looks_like_image(name)) plan.rejected[name] = "no row in the label table";
+  }
+  check(!plan.rows.empty(), "none of the {} images of {} is in {}{}", table.entries.size(), table.source,
+        folders.front().string(), folders.size() > 1 ? " or the other folders" : "");
+  std::sort(plan.rows.begin(), plan.rows.end(),
+            [](const PlannedRow& a, const PlannedRow& b) { return a.entry.image < b.entry.image; });
+  plan.fingerprint = fingerprint_of(plan, size);
+  return plan;
+}
+
+}  // namespace densetree::data

@@ -1,0 +1,59 @@
+// The unfinished images.npy of a data folder, and a journal of the rows that are safely in it.
+//
+// DATA/.partial/images.npy has its full size from the start, so that a disk that is too small is noticed at once.
+// DATA/.partial/journal names the work in its first line and then has a line for each finished row, written only
+// after the row itself is on the disk. A crash loses what came after the last save, nothing else.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace densetree::data {
+
+// The head of a NumPy file, format 1.0, in C order: descr is NumPy's name of the type, as "|u1" or "<f4".
+std::string npy_header(std::string_view descr, std::span<const std::size_t> shape);
+
+class RowStore {
+ public:
+  enum class Start { kNew, kContinued, kAfresh };  // afresh: what lay there was of other work
+
+  // Opens or makes `folder` for `rows` rows of size×size bytes. `fingerprint` names the work: rows of an earlier run
+  // count only where it is the same. Throws Error naming the file: full disk, no permission, another run at work.
+  RowStore(std::filesystem::path folder, const std::string& fingerprint, std::size_t rows, int size);
+  ~RowStore();
+  RowStore(const RowStore&) = delete;
+  RowStore& operator=(const RowStore&) = delete;
+
+  Start start() const { return start_; }
+  // For a finished row the reason of its rejection, empty where it was taken; none for one still to do.
+  const std::optional<std::string>& state(std::size_t row) const { return states_[row]; }
+
+  void write(std::size_t row, std::span<const std::uint8_t> pixels);  // from any thread, different rows
+  void finish_row(std::size_t row, std::string rejection = {});       // after its write; one thread
+  void save();                                                        // what is finished survives a crash from here on
+
+  // All rows are finished: gives the taken ones, in order, the name `images`, and returns the hash of that file.
+  std::uint64_t publish(const std::filesystem::path& images);
+  void remove();  // the folder and all in it
+
+ private:
+  bool take_up(const std::string& title);
+  void begin(const std::string& title);
+  std::uint64_t row_offset(std::size_t row) const;
+  std::filesystem::path rows_path() const { return folder_ / "images.npy"; }
+
+  std::filesystem::path folder_;
+  std::size_t rows_, size_;
+  std::string header_, unsaved_;
+  std::vector<std::optional<std::string>> states_;
+  int journal_ = -1, file_ = -1;
+  std::uint64_t journal_bytes_ = 0;
+  Start start_ = Start::kNew;
+};
+
+}  // namespace densetree::data
