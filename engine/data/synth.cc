@@ -123,49 +123,34 @@ void claim_folder(const SynthOptions& options) {
   write_file(settings_path, settings.dump(2) + "\n");
 }
 
-void write_one(const SynthOptions& options, const SynthImage& image) {
+// Draws the image unless it is there. False where it was there: files are whole or absent.
+bool write_one(const SynthOptions& options, const SynthImage& image) {
   const auto path = options.out / "images" / image.name();
   if (std::filesystem::exists(path)) {
-    return;  // files are whole or absent
+    return false;
   }
   const int side = static_cast<int>(options.size);
   write_png(path, {side, side, draw_synth(image, options.size, options.seed)}, 3);
+  return true;
 }
 
-}  // namespace
-
-std::vector<std::uint8_t> draw_synth(const SynthImage& image, std::int64_t size, std::uint64_t seed) {
-  check(size >= kMinSide && size <= kMaxImageSide, "image size is {}; it must lie between {} and {}", size, kMinSide,
-        kMaxImageSide);
-  Scene scene(draw_frame(image, size, seed), make_anatomy(image, seed), synth_stream(seed, image, SynthUse::kNoise));
-  paint_chest(scene, synth_stream(seed, image, SynthUse::kVessels));
-  for (std::size_t f = 0; f < kFindings.size(); ++f) {
-    const auto finding = static_cast<Finding>(f);
-    if (image.has(finding)) {
-      paint_finding(scene, finding, synth_stream(seed, image, SynthUse::kFinding, finding));
-    }
-  }
-  return develop(scene, image, seed);
-}
-
-void write_synth(const SynthOptions& options, const std::function<void(std::int64_t)>& progress) {
-  check(options.count >= 1, "count is {}; at least one image must be drawn", options.count);
-  check(options.size >= kMinSide && options.size <= kMaxImageSide, "image size is {}; it must lie between {} and {}",
-        options.size, kMinSide, kMaxImageSide);
-  claim_folder(options);
-  const std::vector<SynthImage> images = plan_synth(options.count, options.seed);
+SynthResult write_images(const SynthOptions& options, const std::vector<SynthImage>& images,
+                         const std::function<void(std::int64_t)>& progress) {
   std::atomic<std::size_t> next = 0;
-  std::mutex mutex;
-  std::int64_t done = 0;
+  std::mutex mutex;  // guards the two below
+  SynthResult result;
   std::exception_ptr failure;
   const auto work = [&] {
     try {
       for (std::size_t i = next++; i < images.size(); i = next++) {
-        write_one(options, images[i]);
+        if (options.stop && *options.stop) {
+          return;
+        }
+        const bool drawn = write_one(options, images[i]);
         const std::lock_guard lock(mutex);
-        ++done;
+        ++result.images, result.drawn += drawn;
         if (progress) {
-          progress(done);
+          progress(result.images);
         }
       }
     } catch (...) {
@@ -185,7 +170,36 @@ void write_synth(const SynthOptions& options, const std::function<void(std::int6
   if (failure) {
     std::rethrow_exception(failure);
   }
-  write_table(options.out / kTable, images);
+  return result;
+}
+
+}  // namespace
+
+std::vector<std::uint8_t> draw_synth(const SynthImage& image, std::int64_t size, std::uint64_t seed) {
+  check(size >= kMinSide && size <= kMaxImageSide, "image size is {}; it must lie between {} and {}", size, kMinSide,
+        kMaxImageSide);
+  Scene scene(draw_frame(image, size, seed), make_anatomy(image, seed), synth_stream(seed, image, SynthUse::kNoise));
+  paint_chest(scene, synth_stream(seed, image, SynthUse::kVessels));
+  for (std::size_t f = 0; f < kFindings.size(); ++f) {
+    const auto finding = static_cast<Finding>(f);
+    if (image.has(finding)) {
+      paint_finding(scene, finding, synth_stream(seed, image, SynthUse::kFinding, finding));
+    }
+  }
+  return develop(scene, image, seed);
+}
+
+SynthResult write_synth(const SynthOptions& options, const std::function<void(std::int64_t)>& progress) {
+  check(options.count >= 1, "count is {}; at least one image must be drawn", options.count);
+  check(options.size >= kMinSide && options.size <= kMaxImageSide, "image size is {}; it must lie between {} and {}",
+        options.size, kMinSide, kMaxImageSide);
+  claim_folder(options);
+  const std::vector<SynthImage> images = plan_synth(options.count, options.seed);
+  const SynthResult result = write_images(options, images, progress);
+  if (result.images == options.count) {
+    write_table(options.out / kTable, images);
+  }
+  return result;
 }
 
 }  // namespace densetree::data

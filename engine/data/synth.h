@@ -5,6 +5,7 @@
 // An image depends only on the seed, its place in the series and its size, whatever the number of threads.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -53,12 +54,19 @@ struct SynthOptions {
   std::filesystem::path out;
   std::int64_t count = 0, size = 1024;
   std::uint64_t seed = 1;
-  int threads = 0;  // 0: all cores
+  int threads = 0;                          // 0: all cores
+  const std::atomic<bool>* stop = nullptr;  // when it turns true, the images being drawn are saved and that is it
+};
+
+struct SynthResult {
+  std::int64_t images = 0;  // that are there now; less than options.count when stopped
+  std::int64_t drawn = 0;   // by this call
 };
 
 // Writes out/images/*.png and out/Data_Entry_2017.csv; out/synth.json keeps the settings. A run that was interrupted
 // goes on where it stopped. Throws Error when out holds something else, or images of other settings. `progress`
-// (may be empty) is called with the number of images that are there, from one thread at a time.
-void write_synth(const SynthOptions& options, const std::function<void(std::int64_t)>& progress = {});
+// (may be empty) is called with the number of images that are there, from one thread at a time. A stopped run leaves no
+// table.
+SynthResult write_synth(const SynthOptions& options, const std::function<void(std::int64_t)>& progress = {});
 
 }  // namespace densetree::data

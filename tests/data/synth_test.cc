@@ -148,6 +148,21 @@ TEST(SynthWrite, ContinuesWhatIsThereAndIgnoresThreads) {
   EXPECT_EQ(read_file(folder / "one/Data_Entry_2017.csv"), read_file(folder / "many/Data_Entry_2017.csv"));
 }
 
+TEST(SynthWrite, StopsAndGoesOn) {
+  const TemporaryFolder folder;
+  std::atomic<bool> stop = false;
+  SynthOptions options{folder / "set", 10, 40, 1, 1};
+  options.stop = &stop;
+  const SynthResult stopped = write_synth(options, [&](std::int64_t done) { stop = done == 3; });
+  EXPECT_EQ(stopped.images, 3);
+  EXPECT_FALSE(std::filesystem::exists(folder / "set/Data_Entry_2017.csv"));
+  stop = false;
+  const SynthResult whole = write_synth(options);
+  EXPECT_EQ(whole.images, 10);
+  EXPECT_EQ(whole.drawn, 7);
+  EXPECT_TRUE(std::filesystem::exists(folder / "set/Data_Entry_2017.csv"));
+}
+
 TEST(SynthWrite, RefusesAFolderOfOtherSettings) {
   const TemporaryFolder folder;
   write_synth({folder / "set", 4, 40, 1, 1});
