@@ -24,9 +24,10 @@ using Lanes = std::array<T, kLanes>;
 using Bytes [[gnu::vector_size(kLanes)]] = std::uint8_t;
 using Words [[gnu::vector_size(2 * kLanes)]] = std::uint16_t;
 
-// Adds to `sum` the weights of these patients, for every draw. Words hold 257 of the largest byte.
+// Adds to `sum` the weights of these patients, for every draw.
 void add_weights(std::span<const std::uint32_t> patients, const std::uint8_t* weights, Lanes<std::uint32_t>& sum) {
   constexpr std::size_t kRun = 256;
+  static_assert(kRun * 255 <= 65535, "a run of the largest bytes has to fit a word");
   while (!patients.empty()) {
     const auto run = patients.first(std::min(patients.size(), kRun));
     Words part{};
