@@ -104,8 +104,8 @@ class Decoders {
 };
 
 void refuse_rejected(const std::string& image, const std::string& why, std::size_t count) {
-  fail("{} is rejected: {}{}; leave --strict out to pack the others and list these in rejected.csv", image, why,
-       count > 1 ? fmt::format(" ({} such images so far)", count) : "");
+  fail("{} is rejected: {}{}; without strict mode the others are packed and rejected images listed in rejected.csv",
+       image, why, count > 1 ? fmt::format(" ({} such images so far)", count) : "");
 }
 
 // Decodes what is still to do. False when it was told to stop before the end.

@@ -41,6 +41,12 @@ void find_files(const fs::path& folder, std::set<fs::path>& seen, Files& files) 
   }
 }
 
+std::string folders_text(const std::vector<fs::path>& folders) {
+  std::string text;
+  for (const fs::path& folder : folders) text += (text.empty() ? "" : ", ") + folder.string();
+  return text;
+}
+
 // Size and time of change: a file that was replaced is noticed.
 std::string stamp(const fs::path& file) {
   std::error_code error;
@@ -96,8 +102,11 @@ PreparePlan plan_prepare(const std::vector<fs::path>& folders, const LabelTable&
   for (const auto& [name, paths] : files) {
     if (looks_like_image(name)) plan.rejected[name] = "no row in the label table";
   }
-  check(!plan.rows.empty(), "none of the {} images of {} is in {}{}", table.entries.size(), table.source,
-        folders.front().string(), folders.size() > 1 ? " or the other folders" : "");
+  if (plan.rows.empty()) {
+    const std::string& first = table.entries.front().image;
+    fail("none of the {} images of {} can be taken from {}; the first, {}: {}", table.entries.size(), table.source,
+         folders_text(folders), first, plan.rejected.at(first));
+  }
   std::sort(plan.rows.begin(), plan.rows.end(),
             [](const PlannedRow& a, const PlannedRow& b) { return a.entry.image < b.entry.image; });
   plan.fingerprint = fingerprint_of(plan, size);

@@ -5,27 +5,71 @@
 namespace densetree::data {
 namespace {
 
-// One axis of a picture of `length` pixels centred on a side of `side`, seen by `size` output pixels. In units of
-// 1/size source pixels source pixel j covers [(offset + j)·size, +size) and output pixel i covers [i·side, +side).
-struct Axis {
-  std::int64_t length, offset, side, size;
-
-  // The source pixels that output i overlaps: [first, last), maybe none.
-  std::int64_t first(std::int64_t i) const { return std::clamp<std::int64_t>(i * side / size - offset, 0, length); }
-  std::int64_t last(std::int64_t i) const {
-    return std::clamp<std::int64_t>(((i + 1) * side + size - 1) / size - offset, 0, length);
-  }
-  std::uint32_t overlap(std::int64_t i, std::int64_t j) const {
-    const std::int64_t begin = std::max((offset + j) * size, i * side);
-    const std::int64_t end = std::min((offset + j + 1) * size, (i + 1) * side);
-    return static_cast<std::uint32_t>(end - begin);
-  }
+// The source pixels [first, last) that an output pixel overlaps along one axis, and by how much, in units of 1/size
+// source pixels: `head` the first, `tail` the last, those between by `size`. One alone counts as head, tail is 0 then.
+struct Span {
+  std::size_t first = 0, last = 0;
+  std::uint32_t head = 0, tail = 0;
 };
 
-// sums[x] += weight·row[x]. At most side·255 altogether, which 32 bits hold.
+// `length` source pixels centred on `side`, seen by `size` output pixels: source pixel j covers
+// [(offset + j)·size, +size) and output pixel i covers [i·side, +side).
+std::vector<Span> spans(std::int64_t length, std::int64_t side, std::int64_t size) {
+  const std::int64_t offset = (side - length) / 2;
+  const auto overlap = [&](std::int64_t i, std::int64_t j) {
+    const std::int64_t begin = std::max((offset + j) * size, i * side);
+    return static_cast<std::uint32_t>(std::min((offset + j + 1) * size, (i + 1) * side) - begin);
+  };
+  std::vector<Span> all(static_cast<std::size_t>(size));
+  for (std::int64_t i = 0; i < size; ++i) {
+    const std::int64_t first = std::clamp<std::int64_t>(i * side / size - offset, 0, length);
+    const std::int64_t last = std::clamp<std::int64_t>(((i + 1) * side + size - 1) / size - offset, 0, length);
+    Span& span = all[static_cast<std::size_t>(i)];
+    span.first = static_cast<std::size_t>(first), span.last = static_cast<std::size_t>(last);
+    if (first < last) span.head = overlap(i, first);
+    if (first + 1 < last) span.tail = overlap(i, last - 1);
+  }
+  return all;
+}
+
+// sums[x] += weight·row[x]
 void accumulate(const std::uint8_t* row, std::uint32_t weight, std::size_t width, std::uint32_t* sums) {
   for (std::size_t x = 0; x < width; ++x) sums[x] += weight * row[x];
 }
+
+// Weighted sums of the rows of a span. At most side·255 each, which 32 bits hold.
+void sum_rows(const GreyImage& image, const Span& rows, std::uint32_t size, std::vector<std::uint32_t>& sums) {
+  const auto width = static_cast<std::size_t>(image.width);
+  std::fill(sums.begin(), sums.end(), 0u);
+  for (std::size_t y = rows.first; y < rows.last; ++y) {
+    const std::uint32_t weight = y == rows.first ? rows.head : y + 1 == rows.last ? rows.tail : size;
+    accumulate(image.pixels.data() + y * width, weight, width, sums.data());
+  }
+}
+
+// The weighted sum of a span of such sums.
+std::uint64_t sum_span(const std::uint32_t* sums, const Span& span, std::uint64_t size) {
+  if (span.first == span.last) return 0;
+  std::uint64_t between = 0;
+  for (std::size_t x = span.first + 1; x + 1 < span.last; ++x) between += sums[x];
+  return between * size + std::uint64_t{span.head} * sums[span.first] + std::uint64_t{span.tail} * sums[span.last - 1];
+}
+
+// Exact rounded division for quotients up to 255: the product with the reciprocal is off by one at most.
+class Divider {
+ public:
+  explicit Divider(std::int64_t area) : area_(area), reciprocal_(1.0 / static_cast<double>(area)) {}
+  std::uint8_t rounded(std::uint64_t sum) const {
+    const std::int64_t numerator = static_cast<std::int64_t>(sum) + area_ / 2;
+    const auto guess = static_cast<std::int64_t>(static_cast<double>(numerator) * reciprocal_);
+    const std::int64_t rest = numerator - guess * area_;
+    return static_cast<std::uint8_t>(guess + (rest >= area_) - (rest < 0));
+  }
+
+ private:
+  std::int64_t area_;
+  double reciprocal_;
+};
 
 }  // namespace
 
@@ -35,31 +79,14 @@ void resize_area(const GreyImage& image, int size, std::span<std::uint8_t> out) 
   check(out.size() == static_cast<std::size_t>(size) * static_cast<std::size_t>(size),
         "resize to {0}x{0} got room for {1} bytes", size, out.size());
   const std::int64_t side = std::max(image.width, image.height);
-  const Axis across{image.width, (side - image.width) / 2, side, size};
-  const Axis down{image.height, (side - image.height) / 2, side, size};
-  const auto width = static_cast<std::size_t>(image.width);
-  const auto area = static_cast<std::uint64_t>(side) * static_cast<std::uint64_t>(side);
-
-  std::vector<std::uint32_t> sums(width);
+  const std::vector<Span> across = spans(image.width, side, size);
+  const Divider divider(side * side);
+  const auto weight = static_cast<std::uint32_t>(size);
+  std::vector<std::uint32_t> sums(static_cast<std::size_t>(image.width));
   std::uint8_t* to = out.data();
-  for (std::int64_t i = 0; i < size; ++i) {
-    std::fill(sums.begin(), sums.end(), 0u);
-    for (std::int64_t y = down.first(i), end = down.last(i); y < end; ++y) {
-      accumulate(image.pixels.data() + static_cast<std::size_t>(y) * width, down.overlap(i, y), width, sums.data());
-    }
-    for (std::int64_t k = 0; k < size; ++k) {
-      const std::int64_t first = across.first(k), last = across.last(k);
-      std::uint64_t sum = 0;
-      if (first < last) {  // whole pixels between the two at the ends
-        for (std::int64_t x = first + 1; x < last - 1; ++x) sum += sums[static_cast<std::size_t>(x)];
-        sum *= static_cast<std::uint64_t>(size);
-        sum += std::uint64_t{across.overlap(k, first)} * sums[static_cast<std::size_t>(first)];
-        if (last - first > 1) {
-          sum += std::uint64_t{across.overlap(k, last - 1)} * sums[static_cast<std::size_t>(last - 1)];
-        }
-      }
-      *to++ = static_cast<std::uint8_t>((sum + area / 2) / area);
-    }
+  for (const Span& rows : spans(image.height, side, size)) {
+    sum_rows(image, rows, weight, sums);
+    for (const Span& columns : across) *to++ = divider.rounded(sum_span(sums.data(), columns, weight));
   }
 }
 

@@ -49,7 +49,8 @@ class Prepare : public testing::Test {
     for (int patient = kPatients; patient >= 1; --patient) {
       for (int number = 0; number < kPerPatient; ++number) {
         const std::string name = name_of_image(patient, number);
-        write_png(patient % 2 ? in_ / "a" / "deep" / name : in_ / "b" / name, picture(patient, number));
+        std::ofstream(patient % 2 ? in_ / "a" / "deep" / name : in_ / "b" / name)
+            << encode_png(picture(patient, number));
         table += fmt::format("{},{},{}\n", name, number ? "Hernia|Edema" : "No Finding", patient);
       }
     }
@@ -162,7 +163,7 @@ TEST_F(Prepare, ContinuesWhatWasStopped) {
   std::string table = read_file(options_.labels);
   for (int i = 0; i < 40; ++i) {
     GreyImage image{700, 700, std::vector<std::uint8_t>(490000, static_cast<std::uint8_t>(i))};
-    write_png(in_ / "a" / name_of_image(50 + i, 0), image, 1);
+    std::ofstream(in_ / "a" / name_of_image(50 + i, 0)) << encode_png(image, 1);
     table += fmt::format("{},Mass,{}\n", name_of_image(50 + i, 0), 50 + i);
   }
   write_file(options_.labels, table);
@@ -328,7 +329,7 @@ TEST_F(Prepare, BadSettingsAndFoldersAreErrors) {
 
 TEST_F(Prepare, NothingReadableIsAnError) {
   for (const auto& entry : fs::recursive_directory_iterator(in_)) {
-    if (entry.is_regular_file()) write_file(entry.path(), "junk");
+    if (entry.is_regular_file()) std::ofstream(entry.path()) << "junk";
   }
   expect_contains(error_of([&] { prepare(options_); }), "none of the 24 images can be read");
   EXPECT_FALSE(fs::exists(options_.out / "manifest.json"));

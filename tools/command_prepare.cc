@@ -1,0 +1,96 @@
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "engine/data/prepare.h"
+#include "tools/commands.h"
+#include "tools/interrupt.h"
+#include "tools/progress.h"
+
+namespace densetree::tools {
+namespace {
+
+using data::PrepareOptions;
+using data::PrepareProgress;
+using data::PrepareResult;
+
+const char* name_of(PrepareResult::Outcome outcome) {
+  return outcome == PrepareResult::Outcome::kDone          ? "done"
+         : outcome == PrepareResult::Outcome::kAlreadyDone ? "already-done"
+                                                           : "stopped";
+}
+
+void print_json(const PrepareOptions& options, const PrepareResult& result, double seconds) {
+  nlohmann::ordered_json json{{"outcome", name_of(result.outcome)},
+                              {"data", options.out.string()},
+                              {"images", result.images},
+                              {"image_size", options.size},
+                              {"rejected", result.rejected},
+                              {"decoded", result.decoded},
+                              {"seconds", seconds}};
+  for (const data::Side side : data::kSides) {
+    const data::SideCount& count = result.sides[static_cast<std::size_t>(side)];
+    json["splits"][std::string(data::name_of(side))] = {{"images", count.images}, {"patients", count.patients}};
+  }
+  std::cout << json.dump(2) << '\n';
+}
+
+void print_text(const PrepareOptions& options, const PrepareResult& result, double seconds) {
+  if (result.outcome == PrepareResult::Outcome::kStopped) {
+    std::cout << fmt::format("stopped after {} images; the same command continues\n", result.decoded);
+    return;
+  }
+  const bool already = result.outcome == PrepareResult::Outcome::kAlreadyDone;
+  std::cout << fmt::format("{} {}: {} images of {}x{} pixels{}\n", options.out.string(),
+                           already ? "is complete already" : "is complete", result.images, options.size, options.size,
+                           already ? "" : fmt::format(", {} decoded in {:.1f} s", result.decoded, seconds));
+  for (const data::Side side : data::kSides) {
+    const data::SideCount& count = result.sides[static_cast<std::size_t>(side)];
+    std::cout << fmt::format("  {:5} {:7} images of {:6} patients\n", data::name_of(side), count.images,
+                             count.patients);
+  }
+  std::cout << fmt::format("  {} rejected, listed with the reason in {}\n", result.rejected,
+                           (options.out / "rejected.csv").string());
+}
+
+void run(const Common& common, PrepareOptions options) {
+  if (options.jobs == 0) options.jobs = common.threads;
+  options.stop = &stop_flag();
+  const auto start = std::chrono::steady_clock::now();
+  ProgressBar bar("prepare");
+  const PrepareResult result = data::prepare(options, [&](const PrepareProgress& at) {
+    if (!at.note.empty()) bar.note(at.note);
+    bar.update(at.done, at.total, at.rejected > 0 ? fmt::format("{} rejected", at.rejected) : "");
+  });
+  bar.finish();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  (common.json ? print_json : print_text)(options, result, seconds);
+}
+
+}  // namespace
+
+void add_prepare(CLI::App& app, const Common& common) {
+  auto options = std::make_shared<PrepareOptions>();
+  auto* command = app.add_subcommand("prepare", "decode, resize, pack and split X-rays by patient");
+  command->add_option("--images", options->images, "folders of PNG or JPEG files, searched with all below")->required();
+  command->add_option("--labels", options->labels, "NIH's Data_Entry table, plain or .gz")->required();
+  command->add_option("--out", options->out, "folder of the packed data set")->required();
+  command->add_option("--size", options->size, "side of the stored images")->capture_default_str();
+  command->add_option("--jobs", options->jobs, "decoding threads; 0: --threads, or one per core");
+  command->add_flag("--strict", options->strict, "fail on the first image that cannot be taken");
+  auto* test_fraction = command->add_option("--test-fraction", options->split.test_fraction, "of the patients");
+  test_fraction->capture_default_str();
+  command->add_option("--val-fraction", options->split.val_fraction, "of the patients that are not for testing")
+      ->capture_default_str();
+  auto* seed = command->add_option("--split-seed", options->split.seed, "draws the split; without it --seed does");
+  auto* train_val = command->add_option("--train-val-list", options->split.train_val_list,
+                                        "image names for training and validation, one a line");
+  auto* test = command->add_option("--test-list", options->split.test_list, "image names for testing, one a line");
+  train_val->needs(test)->excludes(test_fraction);
+  test->needs(train_val);
+  command->callback([&common, options, seed] {
+    if (seed->count() == 0) options->split.seed = common.seed;
+    run(common, *options);
+  });
+}
+
+}  // namespace densetree::tools
