@@ -12,7 +12,7 @@ namespace densetree::test {
 namespace {
 constexpr std::size_t kGuard = 256;  // bytes; a multiple of any alignment that allocate() promises
 constexpr unsigned char kFill = 0xFF;
-constexpr double kTiny = 1e-36;      // results below fp32's normal range are as good as zero
+constexpr double kTiny = 1e-36;  // results below fp32's normal range are as good as zero
 }  // namespace
 
 std::vector<std::string> available_devices() {
@@ -52,8 +52,12 @@ Values rounded(Values values) {
   return values;
 }
 
-std::vector<float> to_floats(const Values& values) { return {values.begin(), values.end()}; }
-Values to_doubles(const std::vector<float>& values) { return {values.begin(), values.end()}; }
+std::vector<float> to_floats(const Values& values) {
+  return {values.begin(), values.end()};
+}
+Values to_doubles(const std::vector<float>& values) {
+  return {values.begin(), values.end()};
+}
 
 double dot(const Values& a, const Values& b) {
   double sum = 0;
@@ -79,9 +83,13 @@ Memory::Memory(Device& device, std::size_t bytes)
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(base_) % 64, 0u) << "allocate() promises 64-byte alignment";
 }
 
-Memory::~Memory() { device_.release(base_); }
+Memory::~Memory() {
+  device_.release(base_);
+}
 
-void* Memory::data() const { return base_ + kGuard; }
+void* Memory::data() const {
+  return base_ + kGuard;
+}
 
 void Memory::upload(const void* from) const {
   if (bytes_ > 0) device_.upload(data(), from, bytes_);
@@ -107,8 +115,7 @@ void Memory::expect_guards() const {
 // ---- Tensors -------------------------------------------------------------------------------------
 
 std::string Placement::describe() const {
-  const char* names[] = {"planar", "blocked", "slabs", "interleaved"};
-  return fmt::format("{} with {} channels before and {} after", names[static_cast<int>(layout)], before, after);
+  return fmt::format("{} with {} channels before and {} after", name_of(layout), before, after);
 }
 
 std::vector<Placement> placements(const Device& device, Use use) {
@@ -122,8 +129,8 @@ Tensor::Tensor(Device& device, const Shape& shape, const Placement& placement)
               std::bit_cast<float>(0xFFFFFFFFu)),
       memory_(device, before_.size() * sizeof(float)) {
   const std::int64_t total = placement.before + shape.c + placement.after;
-  view_ = make_view(memory_.data(), {shape.n, total, shape.h, shape.w}, placement.layout)
-              .slice(placement.before, shape.c);
+  view_ =
+      make_view(memory_.data(), {shape.n, total, shape.h, shape.w}, placement.layout).slice(placement.before, shape.c);
 }
 
 Tensor::Tensor(Device& device, const Shape& shape, const Placement& placement, const Values& nchw)
@@ -146,7 +153,9 @@ void for_each_lane(const View& view, const void* storage,
       }
 }
 
-bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
+bool same_bits(float a, float b) {
+  return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+}
 
 }  // namespace
 
@@ -208,12 +217,13 @@ void expect_close(const Values& actual, const Values& expected, const Values& to
     wrong += ratio > 1;
     if (ratio > worst_ratio) worst_ratio = ratio, worst = i;
   }
-  if (std::getenv("DENSETREE_SHOW_ERRORS")) fmt::print("{}: worst error is {:.3f} of the tolerance\n", what, worst_ratio);
+  if (std::getenv("DENSETREE_SHOW_ERRORS"))
+    fmt::print("{}: worst error is {:.3f} of the tolerance\n", what, worst_ratio);
   if (wrong > 0) {
-    ADD_FAILURE() << fmt::format("{}: {} of {} elements are off; the worst, element {}, is {:.9g} instead of {:.9g}, "
-                                 "{:.3g} times the tolerance of {:.3g}",
-                                 what, wrong, actual.size(), worst, actual[worst], expected[worst], worst_ratio,
-                                 tolerance[worst]);
+    ADD_FAILURE() << fmt::format(
+        "{}: {} of {} elements are off; the worst, element {}, is {:.9g} instead of {:.9g}, "
+        "{:.3g} times the tolerance of {:.3g}",
+        what, wrong, actual.size(), worst, actual[worst], expected[worst], worst_ratio, tolerance[worst]);
   }
 }
 

@@ -2,8 +2,8 @@
 //
 //   class PoolingTest : public OpTest {};
 //   TEST_P(PoolingTest, Average) {
-//     Tensor x(device(), shape, {Layout::kSlabs, 8, 4}, values);     // a slice with 8 channels before and 4 after
-//     Tensor y(device(), out_shape, {Layout::kSlabs});
+//     Tensor x(device(), shape, {Layout::kSlabs16, 8, 4}, values);     // a slice with 8 channels before and 4 after
+//     Tensor y(device(), out_shape, {Layout::kSlabs16});
 //     device().average_pool(x.view(), 2, y.view());
 //     expect_close(y.read(), expected, tolerance);
 //     y.expect_clean();
@@ -40,12 +40,11 @@ class OpTest : public testing::TestWithParam<std::string> {
   Device& device() const { return device_named(GetParam()); }
 };
 std::string device_label(const testing::TestParamInfo<std::string>& info);  // "cuda:0" -> "cuda_0"
-#define RUN_ON_DEVICES(suite) \
-  INSTANTIATE_TEST_SUITE_P(Any, suite, testing::ValuesIn(available_devices()), device_label)
+#define RUN_ON_DEVICES(suite) INSTANTIATE_TEST_SUITE_P(Any, suite, testing::ValuesIn(available_devices()), device_label)
 
 // ---- Data: values that fp32 holds exactly ---------------------------------------------------------
 Values random_values(std::int64_t count, unsigned seed, double low = -1, double high = 1);
-Values rounded(Values values);                             // to fp32
+Values rounded(Values values);  // to fp32
 std::vector<float> to_floats(const Values& values);
 Values to_doubles(const std::vector<float>& values);
 double dot(const Values& a, const Values& b);

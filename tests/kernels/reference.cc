@@ -9,7 +9,9 @@ namespace densetree::reference {
 
 namespace {
 
-std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
+std::size_t size(std::int64_t n) {
+  return static_cast<std::size_t>(n);
+}
 
 // Calls term(index in x, index in y, index in w) for every product of the convolution.
 void for_each_product(const ConvolutionShape& shape,
@@ -38,7 +40,9 @@ void for_each_element(const Shape& shape, const std::function<void(std::size_t, 
         for (std::int64_t w = 0; w < shape.w; ++w) element(at(shape, n, c, h, w), size(c));
 }
 
-double count_of(const Shape& shape) { return static_cast<double>(shape.n * shape.pixels()); }
+double count_of(const Shape& shape) {
+  return static_cast<double>(shape.n * shape.pixels());
+}
 
 }  // namespace
 
@@ -82,9 +86,8 @@ ChannelStatistics channel_statistics(const Shape& shape, const Values& x, double
   const double m = count_of(shape);
   ChannelStatistics out{Values(size(shape.c), 0.0), Values(size(shape.c), 0.0), Values(size(shape.c), 0.0)};
   for_each_element(shape, [&](std::size_t i, std::size_t c) { out.mean[c] += x[i] / m; });
-  for_each_element(shape, [&](std::size_t i, std::size_t c) {
-    out.variance[c] += (x[i] - out.mean[c]) * (x[i] - out.mean[c]) / m;
-  });
+  for_each_element(
+      shape, [&](std::size_t i, std::size_t c) { out.variance[c] += (x[i] - out.mean[c]) * (x[i] - out.mean[c]) / m; });
   for (std::size_t c = 0; c < out.rstd.size(); ++c) out.rstd[c] = 1 / std::sqrt(out.variance[c] + eps);
   return out;
 }
@@ -114,8 +117,8 @@ BatchNormGradient batch_norm_relu_backward(const Shape& shape, const Values& dy,
     out.dbeta[c] += dz[i];
   });
   for_each_element(shape, [&](std::size_t i, std::size_t c) {
-    out.dx[i] = gamma[c] / (m * std::sqrt(batch.variance[c] + eps)) *
-                (m * dz[i] - out.dbeta[c] - xhat[i] * out.dgamma[c]);
+    out.dx[i] =
+        gamma[c] / (m * std::sqrt(batch.variance[c] + eps)) * (m * dz[i] - out.dbeta[c] - xhat[i] * out.dgamma[c]);
   });
   return out;
 }
@@ -276,7 +279,9 @@ LinearGradient linear_backward(const LinearSize& s, const Values& x, const Value
   return out;
 }
 
-double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+double sigmoid(double x) {
+  return 1 / (1 + std::exp(-x));
+}
 
 LossValue loss(LossKind kind, const Values& z, const Values& y, const Values& positive_weights, std::int64_t n,
                std::int64_t l) {
@@ -358,7 +363,8 @@ Values images_to_input(const std::vector<std::uint8_t>& images, std::int64_t sou
         const double px = static_cast<double>(w) - (static_cast<double>(width) - 1) / 2;
         const double py = static_cast<double>(h) - (static_cast<double>(height) - 1) / 2;
         const double grey = sample(images.data() + n * source * source, source, t.xx * px + t.xy * py + t.x0 + middle,
-                                   t.yx * px + t.yy * py + t.y0 + middle) / 255;
+                                   t.yx * px + t.yy * py + t.y0 + middle) /
+                            255;
         const double value = std::clamp(t.contrast * (grey - 0.5) + 0.5, 0.0, 1.0);
         for (std::int64_t c = 0; c < shape.c; ++c) {
           y[at(shape, n, c, h, w)] = (value - normalization.mean[c]) / normalization.std[c];

@@ -1,0 +1,490 @@
+// Channel statistics, batch normalisation with ReLU in its factored form, running statistics.
+#include "tests/kernels/op_case.h"
+
+namespace densetree::test {
+namespace {
+
+constexpr double kBatchNormEps = 1e-5;
+const Shape kShapes[] = {{2, 3, 7, 5}, {1, 8, 13, 13}, {3, 16, 7, 5}, {4, 24, 1, 1}, {2, 33, 7, 5}, {1, 64, 13, 13}};
+
+// The device arrays behind Statistics, GradientSums and Affine.
+struct StatisticsArrays {
+  Floats mean, variance, rstd;
+  StatisticsArrays(Device& device, std::int64_t c) : mean(device, c), variance(device, c), rstd(device, c) {}
+  Statistics get() const { return {mean.data(), variance.data(), rstd.data()}; }
+};
+struct SumsArrays {
+  Floats s, s_xhat;
+  SumsArrays(Device& device, const Values& s_values, const Values& s_xhat_values)
+      : s(device, s_values), s_xhat(device, s_xhat_values) {}
+  GradientSums get() const { return {s.data(), s_xhat.data()}; }
+};
+struct AffineArrays {
+  Floats mean, rstd, gamma, beta;
+  AffineArrays(Device& device, const reference::AffineValues& a)
+      : mean(device, a.mean), rstd(device, a.rstd), gamma(device, a.gamma), beta(device, a.beta) {}
+  Affine get() const { return {mean.data(), rstd.data(), gamma.data(), beta.data()}; }
+};
+
+std::string describe(const Shape& s, const Placement& place) {
+  return fmt::format("({}, {}, {}, {}) {}", s.n, s.c, s.h, s.w, place.describe());
+}
+
+// ---- Statistics ----------------------------------------------------------------------------------
+
+// The reductions are in fp64: what is left is the rounding of each x² to fp32 and of the results.
+void expect_statistics(const StatisticsArrays& got, const Shape& shape, const Values& x, double eps) {
+  const reference::ChannelStatistics expected = reference::channel_statistics(shape, x, eps);
+  expect_close(got.mean.read(), expected.mean, times(reference::absolute(expected.mean), kEps), "mean");
+  const Values variance_tolerance = times(expected.variance, 2 * kEps);
+  expect_close(got.variance.read(), expected.variance, variance_tolerance, "variance");
+  expect_close(got.rstd.read(), expected.rstd, times(expected.rstd, 2 * kEps), "rstd");
+}
+
+class StatisticsTest : public OpTest {
+ protected:
+  void expect_both(const Shape& shape, const Placement& place, const Values& x, double eps) const {
+    SCOPED_TRACE(describe(shape, place));
+    const Tensor input(device(), shape, place, x);
+    const Workspace workspace(device(), device().reduction_bytes(shape.c));
+    {
+      const StatisticsArrays got(device(), shape.c);
+      device().channel_statistics(input.view(), static_cast<float>(eps), got.get(), workspace.data());
+      expect_statistics(got, shape, x, static_cast<float>(eps));
+    }
+    for (const Placement& to : placements(device(), Use::kStack)) {
+      SCOPED_TRACE("copied to " + to.describe());
+      const StatisticsArrays got(device(), shape.c);
+      const Tensor output(device(), shape, to);
+      device().copy_with_statistics(input.view(), output.view(), static_cast<float>(eps), got.get(), workspace.data());
+      expect_statistics(got, shape, x, static_cast<float>(eps));
+      EXPECT_EQ(output.read(), x);
+      output.expect_clean();
+    }
+    input.expect_unchanged();
+  }
+};
+
+TEST_P(StatisticsTest, OfCentredFeatures) {
+  for (const Shape& shape : kShapes) {
+    const Values x = random_values(shape.elements(), 1, -2, 2);
+    expect_both(shape, {device().layout(Use::kSpatial)}, x, kBatchNormEps);
+    for (const Placement& place : placements(device(), Use::kStack)) expect_both(shape, place, x, kBatchNormEps);
+  }
+}
+
+TEST_P(StatisticsTest, OfFeaturesFarFromZero) {
+  const Shape shape{4, 24, 13, 13};
+  expect_both(shape, {device().layout(Use::kStack)}, random_values(shape.elements(), 2, 29, 31), kBatchNormEps);
+}
+
+TEST_P(StatisticsTest, OfManyPixels) {  // an fp32 running sum would lose digits here
+  const Shape shape{2, 16, 200, 200};
+  expect_both(shape, {device().layout(Use::kSpatial)}, random_values(shape.elements(), 3, 0, 1), kBatchNormEps);
+}
+
+TEST_P(StatisticsTest, OfConstantChannels) {
+  const Shape shape{3, 24, 7, 5};
+  const Tensor input(device(), shape, {device().layout(Use::kStack)},
+                     Values(static_cast<std::size_t>(shape.elements()), 0.1f));
+  const Workspace workspace(device(), device().reduction_bytes(shape.c));
+  const StatisticsArrays got(device(), shape.c);
+  device().channel_statistics(input.view(), 1e-5f, got.get(), workspace.data());
+  expect_close(got.mean.read(), Values(24, 0.1f), 0.1 * kEps, "mean");
+  for (double v : got.variance.read()) EXPECT_GE(v, 0) << "a variance is never negative";
+  expect_close(got.variance.read(), Values(24, 0.0), 1e-9, "variance");
+  expect_close(got.rstd.read(), Values(24, 1 / std::sqrt(1e-5)), 1e-4 / std::sqrt(1e-5), "rstd");
+}
+
+TEST_P(StatisticsTest, RunningAveragesTakeTheUnbiasedVariance) {
+  const std::int64_t channels = 33, count = 50;
+  const reference::ChannelStatistics batch{random_values(channels, 1), random_values(channels, 2, 0.1, 3), {}};
+  Values mean = random_values(channels, 3), variance = random_values(channels, 4, 0.1, 3);
+  StatisticsArrays arrays(device(), channels);
+  const Floats batch_mean(device(), batch.mean), batch_variance(device(), batch.variance);
+  const Floats running_mean(device(), mean), running_variance(device(), variance);
+  const float momentum = 0.1f;
+  device().update_running({batch_mean.data(), batch_variance.data(), arrays.rstd.data()}, channels, count, momentum,
+                          running_mean.data(), running_variance.data());
+  reference::update_running(batch, count, momentum, mean, variance);
+  expect_close(running_mean.read(), mean, 2 * kEps, "running mean");
+  expect_close(running_variance.read(), variance, times(variance, 2 * kEps), "running variance");
+}
+
+TEST_P(StatisticsTest, ReciprocalStandardDeviation) {
+  Values variance = random_values(33, 4, 0, 3), expected = variance;
+  variance[0] = 0, variance[1] = 1e-10f, variance[2] = 1e6f;
+  const Floats from(device(), variance), to(device(), 33);
+  device().reciprocal_std(from.data(), 33, 1e-5f, to.data());
+  for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = 1 / std::sqrt(variance[i] + double{1e-5f});
+  expect_close(to.read(), expected, times(expected, 2 * kEps), "rstd");
+}
+
+// ---- Affine and clamp ----------------------------------------------------------------------------
+
+reference::AffineValues random_affine(std::int64_t c, unsigned seed) {
+  return {random_values(c, seed), random_values(c, seed + 1, 0.5, 2), random_values(c, seed + 2, -1.5, 1.5),
+          random_values(c, seed + 3)};
+}
+
+// γ·(x − mean)·rstd + β may be computed as x·scale + shift: errors scale with these parts.
+Values affine_magnitude(const Shape& shape, const Values& x, const reference::AffineValues& a) {
+  reference::AffineValues parts{times(reference::absolute(a.mean), -1), a.rstd, reference::absolute(a.gamma),
+                                reference::absolute(a.beta)};
+  return reference::affine_relu(shape, reference::absolute(x), parts, false);
+}
+
+// Moves x away from where the clamp switches, so that fp32 and float64 agree on the mask.
+Values away_from_clamp(const Shape& shape, Values x, const reference::AffineValues& a, double margin) {
+  const Values z = reference::affine_relu(shape, x, a, false);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t c = i / static_cast<std::size_t>(shape.pixels()) % static_cast<std::size_t>(shape.c);
+    const double slope = a.gamma[c] * a.rstd[c];
+    if (std::abs(z[i]) < margin) x[i] += std::copysign(2 * margin / std::max(std::abs(slope), 0.05), slope * z[i]);
+  }
+  return rounded(x);
+}
+
+class AffineTest : public OpTest {};
+
+TEST_P(AffineTest, ForwardWithAndWithoutTheClamp) {
+  for (const Shape& shape : kShapes) {
+    const Values x = random_values(shape.elements(), 1, -2, 2);
+    const reference::AffineValues a = random_affine(shape.c, 10);
+    const AffineArrays arrays(device(), a);
+    for (const Placement& from : placements(device(), Use::kStack)) {
+      for (const Placement& to : {Placement{device().layout(Use::kStack)}, Placement{device().layout(Use::kSpatial)},
+                                  Placement{device().layout(Use::kStack), 24, 3}}) {
+        for (bool relu : {true, false}) {
+          SCOPED_TRACE(describe(shape, from) + " to " + to.describe() + (relu ? " with ReLU" : ""));
+          const Tensor input(device(), shape, from, x), output(device(), shape, to);
+          device().affine_relu(input.view(), arrays.get(), relu, output.view());
+          expect_close(output.read(), reference::affine_relu(shape, x, a, relu),
+                       times(affine_magnitude(shape, x, a), 2 * kEps), "y");
+          output.expect_clean();
+          input.expect_unchanged();
+        }
+      }
+    }
+  }
+}
+
+TEST_P(AffineTest, ShowsNaNInsteadOfClampingIt) {
+  const Shape shape{1, 16, 1, 2};
+  Values x = random_values(shape.elements(), 1);
+  x[5] = NAN;
+  const reference::AffineValues a = random_affine(shape.c, 10);
+  const AffineArrays arrays(device(), a);
+  const Placement place{device().layout(Use::kStack)};
+  const Tensor input(device(), shape, place, x), output(device(), shape, place);
+  device().affine_relu(input.view(), arrays.get(), true, output.view());
+  EXPECT_TRUE(std::isnan(output.read()[5])) << "torch's ReLU keeps NaN; a diverged network has to show";
+}
+
+struct AffineBackwardCase {
+  Shape shape;
+  Placement x, dy, s;
+  bool relu = true;
+  GradMode mode = GradMode::kOverwrite;
+};
+
+// What S, its sums, dγ and dβ have to be after one consumer, and how far fp32 may be from it.
+struct AffineBackwardExpectation {
+  reference::AffineGradient value, tolerance;
+};
+
+AffineBackwardExpectation expected_backward(const AffineBackwardCase& c, const Values& dz, const Values& x,
+                                            const reference::AffineValues& a, const Values& s0, const Values& sum0,
+                                            const Values& xhat0) {
+  AffineBackwardExpectation out{reference::affine_backward(c.shape, dz, x, a), {}};
+  const reference::AffineValues parts{times(reference::absolute(a.mean), -1), a.rstd, reference::absolute(a.gamma), {}};
+  out.tolerance = reference::affine_backward(c.shape, reference::absolute(dz), reference::absolute(x), parts);
+  if (c.mode == GradMode::kAccumulate) {
+    out.value.s = plus(out.value.s, s0), out.tolerance.s = plus(out.tolerance.s, reference::absolute(s0));
+    out.value.s_sum = plus(out.value.s_sum, sum0);
+    out.value.s_xhat = plus(out.value.s_xhat, xhat0);
+    out.tolerance.s_sum = plus(out.tolerance.s_sum, reference::absolute(sum0));
+    out.tolerance.s_xhat = plus(out.tolerance.s_xhat, reference::absolute(xhat0));
+  }
+  for (Values* t :
+       {&out.tolerance.s, &out.tolerance.s_sum, &out.tolerance.s_xhat, &out.tolerance.dgamma, &out.tolerance.dbeta}) {
+    *t = times(*t, 2 * kEps);
+  }
+  return out;
+}
+
+void run_affine_backward(Device& device, const AffineBackwardCase& c) {
+  SCOPED_TRACE(fmt::format("x {}, dy {}, S {}, {}{}", describe(c.shape, c.x), c.dy.describe(), c.s.describe(),
+                           c.mode == GradMode::kOverwrite ? "overwrite" : "accumulate", c.relu ? ", ReLU" : ""));
+  const reference::AffineValues a = random_affine(c.shape.c, 10);
+  const Values x = away_from_clamp(c.shape, random_values(c.shape.elements(), 1, -2, 2), a, 1e-4);
+  const Values dy = random_values(c.shape.elements(), 2), s0 = random_values(c.shape.elements(), 3);
+  const Values sum0 = random_values(c.shape.c, 4), xhat0 = random_values(c.shape.c, 5);
+  const AffineBackwardExpectation expected =
+      expected_backward(c, reference::relu_gradient(c.shape, dy, x, a, c.relu), x, a, s0, sum0, xhat0);
+
+  const bool adds = c.mode == GradMode::kAccumulate;
+  const Values nothing(static_cast<std::size_t>(c.shape.c), NAN);
+  const Tensor x_device(device, c.shape, c.x, x), dy_device(device, c.shape, c.dy, dy);
+  Tensor s(device, c.shape, c.s);
+  if (adds) s.write(s0);
+  const SumsArrays sums(device, adds ? sum0 : nothing, adds ? xhat0 : nothing);
+  const AffineArrays arrays(device, a);
+  const Floats dgamma(device, c.shape.c), dbeta(device, c.shape.c);
+  const Workspace workspace(device, device.reduction_bytes(c.shape.c));
+  device.affine_relu_backward(dy_device.view(), x_device.view(), arrays.get(), c.relu, c.mode, s.view(), sums.get(),
+                              dgamma.data(), dbeta.data(), workspace.data());
+  expect_close(s.read(), expected.value.s, expected.tolerance.s, "S");
+  expect_close(sums.s.read(), expected.value.s_sum, expected.tolerance.s_sum, "sum of S");
+  expect_close(sums.s_xhat.read(), expected.value.s_xhat, expected.tolerance.s_xhat, "sum of S·x̂");
+  expect_close(dgamma.read(), expected.value.dgamma, expected.tolerance.dgamma, "dγ");
+  expect_close(dbeta.read(), expected.value.dbeta, expected.tolerance.dbeta, "dβ");
+  s.expect_clean();
+  x_device.expect_unchanged();
+  dy_device.expect_unchanged();
+}
+
+TEST_P(AffineTest, BackwardOverwritesAndAccumulates) {
+  const Layout stack = device().layout(Use::kStack), spatial = device().layout(Use::kSpatial);
+  for (const Shape& shape : kShapes) {
+    for (GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
+      for (const Placement& place : placements(device(), Use::kStack)) {
+        for (Layout dy : {stack, spatial}) {
+          run_affine_backward(device(), {shape, place, {dy}, place, true, mode});
+        }
+      }
+      run_affine_backward(device(), {shape, {stack, 8, 0}, {stack, 24, 1}, {stack}, true, mode});
+      run_affine_backward(device(), {shape, {stack}, {stack}, {stack, 24, 0}, false, mode});
+    }
+  }
+}
+
+TEST_P(AffineTest, NoGradientWhereTheClampIsExactlyAtZero) {
+  const Shape shape{1, 16, 2, 2};
+  const Values zero(16, 0), one(16, 1);
+  const AffineArrays arrays(device(), {zero, one, one, zero});
+  const Placement place{device().layout(Use::kStack)};
+  const Tensor x(device(), shape, place, Values(64, 0.0)), dy(device(), shape, place, Values(64, 1.0)),
+      s(device(), shape, place);
+  const SumsArrays sums(device(), zero, zero);
+  const Floats dgamma(device(), 16), dbeta(device(), 16);
+  const Workspace workspace(device(), device().reduction_bytes(16));
+  device().affine_relu_backward(dy.view(), x.view(), arrays.get(), true, GradMode::kOverwrite, s.view(), sums.get(),
+                                dgamma.data(), dbeta.data(), workspace.data());
+  EXPECT_EQ(s.read(), Values(64, 0.0));  // as torch: the gradient passes where the output is positive
+  EXPECT_EQ(dbeta.read(), zero);
+}
+
+TEST_P(AffineTest, NormalizeBackward) {
+  for (const Shape& shape : kShapes) {
+    const Values x = random_values(shape.elements(), 1, -2, 2), s = random_values(shape.elements(), 2);
+    const reference::AffineValues a = random_affine(shape.c, 10);
+    const Values sum = random_values(shape.c, 3, -30, 30), xhat = random_values(shape.c, 4, -30, 30);
+    const Values expected = reference::normalize_backward(shape, s, x, a.mean, a.rstd, sum, xhat);
+    const Values tolerance =
+        times(reference::normalize_backward(shape, reference::absolute(s), times(reference::absolute(x), -1),
+                                            reference::absolute(a.mean), a.rstd, times(reference::absolute(sum), -1),
+                                            reference::absolute(xhat)),
+              4 * kEps);
+    const Floats mean(device(), a.mean), variance(device(), shape.c), rstd(device(), a.rstd);
+    const Statistics statistics{mean.data(), variance.data(), rstd.data()};
+    const SumsArrays sums(device(), sum, xhat);
+    for (const Placement& place : placements(device(), Use::kStack)) {
+      const Tensor x_device(device(), shape, place, x);
+      for (const Placement& to :
+           {place, Placement{device().layout(Use::kSpatial)}, Placement{device().layout(Use::kStack), 8, 8}}) {
+        SCOPED_TRACE(describe(shape, place) + " to " + to.describe());
+        const Tensor s_device(device(), shape, place, s), dx(device(), shape, to);
+        device().normalize_backward(s_device.view(), x_device.view(), statistics, sums.get(), dx.view());
+        expect_close(dx.read(), expected, tolerance, "dx");
+        dx.expect_clean();
+        s_device.expect_unchanged();
+      }
+      SCOPED_TRACE(describe(shape, place) + " in place");
+      const Tensor in_place(device(), shape, place, s);
+      device().normalize_backward(in_place.view(), x_device.view(), statistics, sums.get(), in_place.view());
+      expect_close(in_place.read(), expected, tolerance, "dx in place");
+      in_place.expect_clean();
+      x_device.expect_unchanged();
+    }
+  }
+}
+
+// ---- The whole of it against the textbook --------------------------------------------------------
+
+// A consumer of the first `channels` of a feature: its own γ and β, and the gradient that comes back to it.
+struct Consumer {
+  std::int64_t channels;
+  Values gamma, beta, dy;
+};
+
+// x of two clusters, half of the elements in each, and |β| small: |x̂| is about 1 and pre-activations stay clear of
+// zero, also under the steps of a difference.
+Values clustered(const Shape& shape, unsigned seed) {
+  Values x = random_values(shape.elements(), seed, 0.8, 1.2);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t pixels = static_cast<std::size_t>(shape.pixels());
+    const std::size_t image = i / pixels / static_cast<std::size_t>(shape.c);
+    x[i] = 0.5 + ((image * pixels + i % pixels) % 2 == 0 ? 2 * x[i] : -2 * x[i]);
+  }
+  return rounded(x);
+}
+
+std::vector<Consumer> consumers_of(const Shape& shape, const std::vector<std::int64_t>& channels) {
+  std::vector<Consumer> consumers;
+  for (std::int64_t c : channels) {
+    const unsigned seed = 100 + 10 * static_cast<unsigned>(consumers.size());
+    const Shape read{shape.n, c, shape.h, shape.w};
+    consumers.push_back({c, random_values(c, seed, 0.5, 1.5), random_values(c, seed + 1, -0.2, 0.2),
+                         random_values(read.elements(), seed + 2)});
+  }
+  return consumers;
+}
+
+// dx of a feature as the device computes it, and what it may differ by from the textbook, which sums the dx of each
+// consumer's own batch norm.
+class SharedFeature {
+ public:
+  SharedFeature(Device& device, const Shape& shape, const Placement& place, const Values& x)
+      : device_(device),
+        shape_(shape),
+        x_(device, shape, place, x),
+        s_(device, shape, place),
+        statistics_(device, shape.c),
+        workspace_(device, device.reduction_bytes(shape.c)),
+        sums_(device, Values(static_cast<std::size_t>(shape.c), NAN), Values(static_cast<std::size_t>(shape.c), NAN)) {
+    device.channel_statistics(x_.view(), static_cast<float>(kBatchNormEps), statistics_.get(), workspace_.data());
+  }
+  Values forward(const Consumer& consumer) const {
+    const Floats gamma(device_, consumer.gamma), beta(device_, consumer.beta);
+    const Tensor y(device_, {shape_.n, consumer.channels, shape_.h, shape_.w}, {device_.layout(Use::kSpatial)});
+    device_.affine_relu(x_.slice(0, consumer.channels), affine(gamma, beta), true, y.view());
+    return y.read();
+  }
+  // The first consumer has to read all channels: it overwrites. Returns (dγ, dβ).
+  std::pair<Values, Values> backward(const Consumer& consumer, GradMode mode) const {
+    const Floats gamma(device_, consumer.gamma), beta(device_, consumer.beta);
+    const Floats dgamma(device_, consumer.channels), dbeta(device_, consumer.channels);
+    const Shape read{shape_.n, consumer.channels, shape_.h, shape_.w};
+    const Tensor dy(device_, read, {device_.layout(Use::kStack)}, consumer.dy);
+    device_.affine_relu_backward(dy.view(), x_.slice(0, consumer.channels), affine(gamma, beta), true, mode,
+                                 s_.slice(0, consumer.channels), sums_.get(), dgamma.data(), dbeta.data(),
+                                 workspace_.data());
+    return {dgamma.read(), dbeta.read()};
+  }
+  Values finish() const {
+    device_.normalize_backward(s_.view(), x_.view(), statistics_.get(), sums_.get(), s_.view());
+    s_.expect_clean();
+    return s_.read();
+  }
+
+ private:
+  Affine affine(const Floats& gamma, const Floats& beta) const {
+    return {statistics_.mean.data(), statistics_.rstd.data(), gamma.data(), beta.data()};
+  }
+  Device& device_;
+  Shape shape_;
+  Tensor x_, s_;
+  StatisticsArrays statistics_;
+  Workspace workspace_;
+  SumsArrays sums_;
+};
+
+Values padded_to(const Shape& from, const Values& values, const Shape& to) {
+  Values all(static_cast<std::size_t>(to.elements()), 0.0);
+  for (std::int64_t n = 0; n < from.n; ++n) {
+    std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(reference::at(from, n, 0, 0, 0)), from.c * from.pixels(),
+                all.begin() + static_cast<std::ptrdiff_t>(reference::at(to, n, 0, 0, 0)));
+  }
+  return all;
+}
+
+class BatchNormTest : public OpTest {};
+
+TEST_P(BatchNormTest, SharedByConsumersIsTheTextbooks) {
+  for (const Shape& shape : {Shape{2, 24, 7, 5}, Shape{3, 33, 13, 13}, Shape{8, 64, 1, 1}}) {
+    const Values x = clustered(shape, 1);
+    for (const Placement& place : placements(device(), Use::kStack)) {
+      SCOPED_TRACE(describe(shape, place));
+      const SharedFeature feature(device(), shape, place, x);
+      Values expected(x.size(), 0.0), scale(x.size(), 0.0);
+      GradMode mode = GradMode::kOverwrite;
+      for (const Consumer& consumer : consumers_of(shape, {shape.c, 8, shape.c - 3})) {
+        const Shape read{shape.n, consumer.channels, shape.h, shape.w};
+        const Values mine = reference::channels_of(shape, x, 0, consumer.channels);
+        expect_close(feature.forward(consumer),
+                     reference::batch_norm_relu(read, mine, consumer.gamma, consumer.beta, kBatchNormEps, true),
+                     16 * kEps, "y");  // |x̂| < 2, γ < 1.5
+        const auto [dgamma, dbeta] = feature.backward(consumer, mode);
+        mode = GradMode::kAccumulate;
+        const reference::BatchNormGradient gradient = reference::batch_norm_relu_backward(
+            read, consumer.dy, mine, consumer.gamma, consumer.beta, kBatchNormEps, true);
+        const double terms = static_cast<double>(shape.n * shape.pixels());
+        expect_close(dgamma, gradient.dgamma, 4 * kEps * terms, "dγ");
+        expect_close(dbeta, gradient.dbeta, 2 * kEps * terms, "dβ");
+        expected = plus(expected, padded_to(read, gradient.dx, shape));
+      }
+      // Per consumer |γ·dz| < 1.5 and rstd is about 1/2, so each part of dx stays below 1.
+      expect_close(feature.finish(), expected, 3 * 4 * kEps, "dx");
+    }
+  }
+}
+
+TEST_P(BatchNormTest, GradientsAreFiniteDifferences) {
+  const Shape shape{3, 24, 7, 5};
+  const Values x = clustered(shape, 1);
+  const std::vector<Consumer> consumers = consumers_of(shape, {24, 8});
+  const Placement place{device().layout(Use::kStack)};
+  const auto value = [&](const Values& features, const std::vector<Consumer>& readers) {
+    const SharedFeature feature(device(), shape, place, features);
+    double sum = 0;
+    for (const Consumer& reader : readers) sum += dot(reader.dy, feature.forward(reader));
+    return sum;
+  };
+  const SharedFeature feature(device(), shape, place, x);
+  const auto [dgamma, dbeta] = feature.backward(consumers[0], GradMode::kOverwrite);
+  feature.backward(consumers[1], GradMode::kAccumulate);
+  expect_directional([&](const Values& moved) { return value(moved, consumers); }, x, feature.finish(), 1e-2, 1e-3,
+                     "dx");
+  const auto with_first = [&](const Values& gamma, const Values& beta) {
+    return value(x, {{24, gamma, beta, consumers[0].dy}});
+  };
+  expect_directional([&](const Values& gamma) { return with_first(gamma, consumers[0].beta); }, consumers[0].gamma,
+                     dgamma, 0.05, 1e-4, "dγ");
+  expect_directional([&](const Values& beta) { return with_first(consumers[0].gamma, beta); }, consumers[0].beta, dbeta,
+                     0.05, 1e-4, "dβ");
+}
+
+// ---- Errors --------------------------------------------------------------------------------------
+
+TEST_P(AffineTest, RefusesDifferentShapes) {
+  const Placement place{device().layout(Use::kStack)};
+  const Tensor x(device(), {2, 16, 3, 5}, place), y(device(), {2, 24, 3, 5}, place);
+  const AffineArrays arrays(device(), random_affine(24, 1));
+  const StatisticsArrays statistics(device(), 24);
+  const SumsArrays sums(device(), Values(24, 0.0), Values(24, 0.0));
+  const Floats dgamma(device(), 24), dbeta(device(), 24);
+  const Workspace workspace(device(), device().reduction_bytes(24));
+  Device& d = device();
+  expect_error([&] { d.affine_relu(x.view(), arrays.get(), true, y.view()); }, "affine_relu");
+  const auto backward = [&](const Tensor& dy, const Tensor& s) {
+    d.affine_relu_backward(dy.view(), x.view(), arrays.get(), true, GradMode::kOverwrite, s.view(), sums.get(),
+                           dgamma.data(), dbeta.data(), workspace.data());
+  };
+  expect_error([&] { backward(y, x); }, "affine_relu_backward");
+  expect_error([&] { backward(x, y); }, "affine_relu_backward");
+  const auto normalize = [&](const Tensor& s, const Tensor& dx) {
+    d.normalize_backward(s.view(), x.view(), statistics.get(), sums.get(), dx.view());
+  };
+  expect_error([&] { normalize(y, x); }, "normalize_backward");
+  expect_error([&] { normalize(x, y); }, "normalize_backward");
+  expect_error([&] { d.copy_with_statistics(x.view(), y.view(), 1e-5f, statistics.get(), workspace.data()); },
+               "copy_with_statistics");
+}
+
+RUN_ON_DEVICES(StatisticsTest);
+RUN_ON_DEVICES(AffineTest);
+RUN_ON_DEVICES(BatchNormTest);
+
+}  // namespace
+}  // namespace densetree::test
