@@ -46,14 +46,19 @@ class Everything {
     const Tensor y(device_, kShape, {stack}), s(device_, kShape, {stack, 8, 5});
     device_.affine_relu(copy.view(), affine, true, y.view());
     keep(y.read());
-    const Floats s_sum(device_, kShape.c), s_xhat(device_, kShape.c), dgamma(device_, kShape.c),
-        dbeta(device_, kShape.c);
+    const Array<double> s_sum(device_, kShape.c), s_xhat(device_, kShape.c);
+    const Floats dgamma(device_, kShape.c), dbeta(device_, kShape.c);
     const GradientSums sums{s_sum.data(), s_xhat.data()};
     for (GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
       device_.affine_relu_backward(dy.view(), copy.view(), affine, true, mode, s.view(), sums, dgamma.data(),
                                    dbeta.data(), workspace_.data());
     }
-    keep(s.read()), keep(s_sum.read()), keep(s_xhat.read()), keep(dgamma.read()), keep(dbeta.read());
+    keep(s.read()), keep(dgamma.read()), keep(dbeta.read());
+    for (const Array<double>* sums_of : {&s_sum, &s_xhat}) {
+      for (double v : sums_of->read()) {
+        keep(v);
+      }
+    }
     device_.normalize_backward(s.view(), copy.view(), statistics, sums, s.view());
     keep(s.read());
   }

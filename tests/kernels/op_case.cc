@@ -141,8 +141,8 @@ Tensor::Tensor(Device& device, const Shape& shape, const Placement& placement, c
 namespace {
 
 // Calls lane(index in storage, index in NCHW values, or -1 for a padding lane of a whole view).
-void for_each_lane(const View& view, const void* storage,
-                   const std::function<void(std::size_t, std::ptrdiff_t)>& lane) {
+template <class Lane>
+void for_each_lane(const View& view, const void* storage, const Lane& lane) {
   const std::ptrdiff_t start =
       (static_cast<const char*>(view.data) - static_cast<const char*>(storage)) / static_cast<int>(sizeof(float));
   for (std::int64_t n = 0; n < view.n; ++n)

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 
 namespace densetree::reference {
@@ -14,8 +13,8 @@ std::size_t size(std::int64_t n) {
 }
 
 // Calls term(index in x, index in y, index in w) for every product of the convolution.
-void for_each_product(const ConvolutionShape& shape,
-                      const std::function<void(std::size_t, std::size_t, std::size_t)>& term) {
+template <class Term>
+void for_each_product(const ConvolutionShape& shape, const Term& term) {
   const Shape in = shape.input, out = shape.output();
   const Shape weights{out.c, in.c, shape.kernel, shape.kernel};
   for (std::int64_t n = 0; n < out.n; ++n)
@@ -33,7 +32,8 @@ void for_each_product(const ConvolutionShape& shape,
 }
 
 // Calls element(index, channel) for every element of the tensor.
-void for_each_element(const Shape& shape, const std::function<void(std::size_t, std::size_t)>& element) {
+template <class Element>
+void for_each_element(const Shape& shape, const Element& element) {
   for (std::int64_t n = 0; n < shape.n; ++n)
     for (std::int64_t c = 0; c < shape.c; ++c)
       for (std::int64_t h = 0; h < shape.h; ++h)

@@ -235,13 +235,13 @@ std::vector<AdamCase> adam_cases() {
     all.push_back({step, n, "first step"});
     step.step = 2;
     all.push_back({step, n, "second step"});
-    step.step = 1000000, step.lr = 0.05f, step.beta1 = 0.8f, step.beta2 = 0.99f, step.eps = 1e-6f;
+    step.step = 1000000, step.lr = 0.05, step.beta1 = 0.8, step.beta2 = 0.99, step.eps = 1e-6;
     all.push_back({step, n, "late step"});
-    step.weight_decay = 0.1f;
+    step.weight_decay = 0.1;
     all.push_back({step, n, "weight decay"});
-    step.clip_norm = 0.25f;
+    step.clip_norm = 0.25;
     all.push_back({step, n, "clipping and weight decay"});
-    step.clip_norm = 1e6f;
+    step.clip_norm = 1e6;
     all.push_back({step, n, "a bound out of reach"});
   }
   return all;
