@@ -71,9 +71,9 @@ struct Statistics {  // float[C] each
   float* variance = nullptr;  // biased
   float* rstd = nullptr;      // 1/sqrt(variance + eps)
 };
-struct GradientSums {       // float[C] each
-  float* s = nullptr;       // Σ S over images and pixels
-  float* s_xhat = nullptr;  // Σ S·x̂
+struct GradientSums {        // double[C] each: what cancels between consumers must not be rounded
+  double* s = nullptr;       // Σ S over images and pixels
+  double* s_xhat = nullptr;  // Σ S·x̂
 };
 struct Affine {  // float[C] each
   const float* mean = nullptr;
@@ -98,10 +98,10 @@ struct InputNormalization {  // ImageNet's, as torchvision documents it
 };
 
 struct AdamStep {
-  float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f;
-  float weight_decay = 0;  // decoupled (AdamW): w -= lr·weight_decay·w
-  std::int64_t step = 1;   // counts from 1
-  float clip_norm = 0;     // 0: off. Gradients are scaled by min(1, clip_norm / norm)
+  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  double weight_decay = 0;  // decoupled (AdamW): w -= lr·weight_decay·w
+  std::int64_t step = 1;    // counts from 1
+  double clip_norm = 0;     // 0: off. Gradients are scaled by min(1, clip_norm / norm)
 };
 
 struct DeviceInfo {

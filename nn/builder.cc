@@ -97,7 +97,7 @@ Feature Builder::feature(const Tensor& x) {
   Feature feature{.x = x, .total = x.shape.c};
   if (training_) {
     feature.statistics = tape_.storage(unique("statistics"), 3 * x.shape.c * sizeof(float));
-    feature.sums = tape_.storage(unique("gradient sums"), 2 * x.shape.c * sizeof(float));
+    feature.sums = tape_.storage(unique("gradient sums"), 2 * x.shape.c * sizeof(double));
   }
   return feature;
 }

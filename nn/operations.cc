@@ -17,7 +17,7 @@ Statistics Feature::statistics_of(const Run& run) const {
 }
 
 GradientSums Feature::sums_of(const Run& run) const {
-  float* base = run.array(sums) + first;
+  double* base = run.array<double>(sums) + first;
   return {base, base + total};
 }
 

@@ -31,7 +31,7 @@ struct Weight {
 };
 
 // A feature map and the statistics of its channels, which all batch norms that read it share. Both may be slices:
-// statistics are [3][total] floats (mean, variance, rstd), gradient sums [2][total] (Σ S, Σ S·x̂).
+// statistics are float[3][total] (mean, variance, rstd), gradient sums double[2][total] (Σ S, Σ S·x̂).
 struct Feature {
   Tensor x;
   StorageId statistics = -1, sums = -1;  // -1 in inference

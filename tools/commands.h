@@ -21,6 +21,9 @@ struct Common {
   std::unique_ptr<Device> open_device() const;  // says on stderr, once, what `auto` took
 };
 
+// The flags themselves.
+void add_common(CLI::App& app, Common& common);
+
 // Each adds its subcommand to app; the callback runs it and throws Error on failure.
 void add_synth(CLI::App& app, const Common& common);
 void add_prepare(CLI::App& app, const Common& common);

@@ -6,6 +6,7 @@
 #include "kernels/cpu/lines.h"
 #include "kernels/functors/image.h"
 #include "kernels/functors/normalization.h"
+#include "kernels/functors/statistics.h"
 
 namespace densetree {
 namespace {
@@ -80,13 +81,12 @@ void sum_line(Line<float> x, Line<float> y, std::int64_t pixels, double* sum, do
 }
 
 void finish_statistics(const View& x, float eps, const double* partial, const Statistics& out) {
-  const double count = static_cast<double>(x.count());
   for (std::int64_t c = 0; c < x.c; ++c) {
-    const double mean = total(partial, x, 0, c) / count;
-    const double variance = std::max(0.0, total(partial, x, 1, c) / count - mean * mean);
-    out.mean[c] = static_cast<float>(mean);
-    out.variance[c] = static_cast<float>(variance);
-    out.rstd[c] = static_cast<float>(1.0 / std::sqrt(variance + eps));
+    const ChannelStatistics channel =
+        statistics_of(total(partial, x, 0, c), total(partial, x, 1, c), static_cast<double>(x.count()), eps);
+    out.mean[c] = channel.mean;
+    out.variance[c] = channel.variance;
+    out.rstd[c] = channel.rstd;
   }
 }
 
@@ -109,7 +109,7 @@ void affine_line(Line<float> x, Line<float> y, std::int64_t pixels, const Affine
 
 template <int kLanes>
 void affine_backward_line(Line<float> x, Line<float> dy, Line<float> s, std::int64_t pixels, const Affine& affine,
-                          std::int64_t channel, bool relu, bool accumulate, double* sum_dz_xhat, double* sum_dz) {
+                          std::int64_t channel, bool relu, bool accumulate, double* sum_dz_centered, double* sum_dz) {
   ChannelAffine f[kLanes];
   double a[kLanes] = {}, b[kLanes] = {};
   for (int l = 0; l < kLanes; ++l) {
@@ -122,13 +122,13 @@ void affine_backward_line(Line<float> x, Line<float> dy, Line<float> s, std::int
 #pragma omp simd
     for (int l = 0; l < kLanes; ++l) {
       const float dz = f[l].backward(value[l], gradient[l], relu);
-      a[l] += double{dz} * double{f[l].normalized(value[l])};
+      a[l] += double{dz} * double{f[l].centered(value[l])};
       b[l] += double{dz};
       to[l] = (accumulate ? to[l] : 0.0f) + f[l].gamma * dz;
     }
   }
   for (int l = 0; l < kLanes; ++l) {
-    sum_dz_xhat[l] += a[l];
+    sum_dz_centered[l] += a[l];
     sum_dz[l] += b[l];
   }
 }
@@ -215,16 +215,15 @@ void CpuDevice::update_running(const Statistics& batch, std::int64_t channels, s
                                float* running_mean, float* running_variance) {
   check(count > 1, "update_running: the unbiased variance of {} value needs at least 2; use a larger batch or image",
         count);
-  const double unbiased = static_cast<double>(count) / static_cast<double>(count - 1);
   for (std::int64_t c = 0; c < channels; ++c) {
-    running_mean[c] += momentum * (batch.mean[c] - running_mean[c]);
-    running_variance[c] += momentum * (static_cast<float>(batch.variance[c] * unbiased) - running_variance[c]);
+    running_mean[c] = moved(running_mean[c], batch.mean[c], momentum);
+    running_variance[c] = moved(running_variance[c], unbiased(batch.variance[c], count), momentum);
   }
 }
 
 void CpuDevice::reciprocal_std(const float* variance, std::int64_t channels, float eps, float* rstd) {
   for (std::int64_t c = 0; c < channels; ++c) {
-    rstd[c] = static_cast<float>(1.0 / std::sqrt(double{variance[c]} + eps));
+    rstd[c] = reciprocal_std_of(variance[c], eps);
   }
 }
 
@@ -252,10 +251,11 @@ void CpuDevice::affine_relu_backward(const View& dy, const View& x, const Affine
     });
   });
   for (std::int64_t c = 0; c < x.c; ++c) {
-    dgamma[c] = static_cast<float>(total(partial, x, 0, c));
-    dbeta[c] = static_cast<float>(total(partial, x, 1, c));
-    sums.s[c] = (accumulate ? sums.s[c] : 0.0f) + affine.gamma[c] * dbeta[c];
-    sums.s_xhat[c] = (accumulate ? sums.s_xhat[c] : 0.0f) + affine.gamma[c] * dgamma[c];
+    const double gamma_sum = total(partial, x, 0, c) * affine.rstd[c], beta_sum = total(partial, x, 1, c);
+    dgamma[c] = static_cast<float>(gamma_sum);
+    dbeta[c] = static_cast<float>(beta_sum);
+    sums.s[c] = (accumulate ? sums.s[c] : 0.0) + affine.gamma[c] * beta_sum;
+    sums.s_xhat[c] = (accumulate ? sums.s_xhat[c] : 0.0) + affine.gamma[c] * gamma_sum;
   }
 }
 
@@ -263,7 +263,7 @@ void CpuDevice::normalize_backward(const View& s, const View& x, const Statistic
                                    const View& dx) {
   check_same_shape("normalize_backward", s, x);
   check_same_shape("normalize_backward", dx, x);
-  const float scale = static_cast<float>(1.0 / static_cast<double>(x.count()));
+  const double scale = 1.0 / static_cast<double>(x.count());
   with_lanes(common_lanes(s, x, dx), [&](auto lanes) {
     for_each_line(threads_, x.n, x.c, lanes, [&](std::int64_t n, std::int64_t c) {
       ChannelNormalizeGradient f[lanes];

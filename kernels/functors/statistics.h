@@ -21,7 +21,7 @@ struct ChannelStatistics {
 DT_HD inline ChannelStatistics statistics_of(double sum, double square_sum, double count, float eps) {
   const double mean = sum / count;
   const double difference = square_sum / count - mean * mean;
-  const double variance = difference > 0 || isnan(difference) ? difference : 0.0;  // rounding may leave it below 0
+  const double variance = difference < 0 ? 0.0 : difference;  // rounding may leave it below 0; a NaN stays
   return {static_cast<float>(mean), static_cast<float>(variance), reciprocal_std_of(variance, eps)};
 }
 

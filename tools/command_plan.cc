@@ -1,0 +1,116 @@
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "nn/model.h"
+#include "tools/commands.h"
+#include "tools/network_flags.h"
+
+namespace densetree::tools {
+namespace {
+
+struct Flags {
+  NetworkFlags network;
+  std::int64_t batch_size = 128, image_size = 224, source_size = 256, labels = 14;
+  std::string budget;
+  bool buffers = false;
+};
+
+// "4000000000", "3.5GB", "8 GiB".
+std::size_t parse_bytes(const std::string& text) {
+  std::size_t end = 0;
+  double value = 0;
+  try {
+    value = std::stod(text, &end);
+  } catch (const std::exception&) {
+    end = 0;
+  }
+  std::string unit = text.substr(end);
+  std::erase(unit, ' ');
+  const std::map<std::string, double> units{{"", 1},         {"B", 1},        {"MB", 1e6}, {"GB", 1e9},
+                                            {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3}, {"KiB", 0x1p10}};
+  check(end > 0 && units.contains(unit) && value > 0, "budget '{}' is not a size; use for instance 4000000000 or 8GiB",
+        text);
+  return static_cast<std::size_t>(value * units.at(unit));
+}
+
+using Json = nlohmann::ordered_json;
+
+Json buffers_of(const Planner& planner) {
+  Json list = Json::array();
+  for (const Planner::Buffer& b : planner.buffers()) {
+    if (b.first >= 0) {
+      list.push_back(
+          {{"name", b.name}, {"bytes", b.bytes}, {"first", b.first}, {"last", b.last}, {"offset", b.offset}});
+    }
+  }
+  return list;
+}
+
+void print_buffers(const Planner& planner) {
+  std::cout << fmt::format("\n{:>14} {:>14} {:>6} {:>6}  {}\n", "offset", "bytes", "first", "last", "buffer");
+  for (const Planner::Buffer& b : planner.buffers()) {
+    if (b.first >= 0) {
+      std::cout << fmt::format("{:>14} {:>14} {:>6} {:>6}  {}\n", b.offset, b.bytes, b.first, b.last, b.name);
+    }
+  }
+}
+
+void run(const Common& common, const Flags& flags) {
+  flags.network.check_precision();
+  const auto device = common.open_device();
+  nn::ModelOptions options{.arch = nn::parse_architecture(flags.network.arch),
+                           .labels = flags.labels,
+                           .batch_size = flags.batch_size,
+                           .image_size = flags.image_size,
+                           .source_size = flags.source_size,
+                           .memory = nn::parse_memory_mode(flags.network.memory),
+                           .positive_weights = {}};
+  const nn::ModelPlan plan(*device, options);
+  const Planner& planner = plan.training()->tape.planner();
+  Json result{{"arch", options.arch.name},
+              {"batch_size", options.batch_size},
+              {"image_size", options.image_size},
+              {"memory", flags.network.memory},
+              {"precision", flags.network.precision},
+              {"device", device->info().name},
+              {"parameters", plan.parameters().size(Parameters::Kind::kWeight)},
+              {"persistent_bytes", plan.persistent_bytes()},
+              {"step_bytes", plan.step_bytes()},
+              {"lower_bound_bytes", planner.lower_bound()},
+              {"peak_bytes", plan.bytes()},
+              {"steps", plan.training()->tape.schedule().size()}};
+  if (!flags.budget.empty()) {
+    const std::size_t budget = parse_bytes(flags.budget);
+    result["budget_bytes"] = budget;
+    result["largest_batch"] = nn::largest_batch(*device, options, budget);
+  }
+  if (common.json) {
+    result["buffers"] = buffers_of(planner);
+    std::cout << result.dump(2) << '\n';
+    return;
+  }
+  if (flags.buffers) {
+    print_buffers(planner);
+  }
+  for (const auto& [key, value] : result.items()) {
+    std::cout << fmt::format("{:18} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+  }
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, const Common& common) {
+  auto flags = std::make_shared<Flags>();
+  auto* command = app.add_subcommand("plan", "the memory a training step takes; nothing is allocated");
+  flags->network.add_arch(*command);
+  flags->network.add_memory(*command);
+  command->add_option("--batch-size", flags->batch_size, "images in a step")->capture_default_str();
+  command->add_option("--image-size", flags->image_size, "side of the network's input")->capture_default_str();
+  command->add_option("--source-size", flags->source_size, "side of the stored images")->capture_default_str();
+  command->add_option("--labels", flags->labels, "outputs")->capture_default_str();
+  command->add_option("--budget", flags->budget, "find the largest batch for this much memory, as 8GiB");
+  command->add_flag("--buffers", flags->buffers, "list every buffer with its bytes and lifetime");
+  command->callback([&common, flags] { run(common, *flags); });
+}
+
+}  // namespace densetree::tools

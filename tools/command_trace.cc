@@ -1,0 +1,49 @@
+#include <iostream>
+
+#include "kernels/core/error.h"
+#include "nn/trace.h"
+#include "tools/commands.h"
+#include "tools/network_flags.h"
+
+namespace densetree::tools {
+namespace {
+
+struct Flags {
+  NetworkFlags network;
+  std::string weights, batch, out;
+  int steps = 1;
+  double lr = 1e-3;
+};
+
+void run(const Common& common, const Flags& flags) {
+  flags.network.check_precision();
+  const auto device = common.open_device();
+  const nn::Trace trace = nn::run_trace(*device,
+                                        {.arch = nn::parse_architecture(flags.network.arch),
+                                         .loss = flags.network.loss_kind(),
+                                         .memory = nn::parse_memory_mode(flags.network.memory),
+                                         .lr = flags.lr,
+                                         .steps = flags.steps},
+                                        TensorFile::open(flags.weights), TensorFile::open(flags.batch));
+  nn::write_trace(trace, flags.out);
+  for (int k = 0; k < flags.steps; ++k) {
+    std::cerr << fmt::format("step {} loss {:.9g}\n", k, trace.at(fmt::format("step{}.loss", k)).values[0]);
+  }
+}
+
+}  // namespace
+
+void add_trace(CLI::App& app, const Common& common) {
+  auto flags = std::make_shared<Flags>();
+  auto* command = app.add_subcommand("trace", "runs training steps on one batch and writes every number down");
+  flags->network.add_arch(*command);
+  flags->network.add_training(*command);
+  command->add_option("--weights", flags->weights, "initial weights (safetensors, torchvision's names)")->required();
+  command->add_option("--batch", flags->batch, "x [N,3,S,S] and y [N,L] (safetensors)")->required();
+  command->add_option("--steps", flags->steps, "training steps")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--lr", flags->lr, "Adam's learning rate")->capture_default_str();
+  command->add_option("--out", flags->out, "the trace (safetensors)")->required();
+  command->callback([&common, flags] { run(common, *flags); });
+}
+
+}  // namespace densetree::tools
