@@ -116,6 +116,8 @@ class CudnnConvolution final : public Convolution {
 
 std::unique_ptr<Convolution> CudaDevice::make_convolution(const ConvolutionShape& shape) {
   activate("make_convolution");
+  check(shape.kernel >= 1 && shape.stride >= 1 && shape.padding >= 0,
+        "{}: kernel and stride are at least 1, padding at least 0", shape.describe());
   const Shape out = shape.output();
   check(shape.input.elements() > 0 && shape.out_channels > 0 && out.h > 0 && out.w > 0, "{}: the output is empty",
         shape.describe());

@@ -98,9 +98,11 @@ CudaDevice::CudaDevice(int index) {
   check_call(cudaStreamCreateWithFlags(&stream_.handle, cudaStreamNonBlocking), "creating a stream");
 }
 
+// Convolutions and memory of the device must be gone by then.
 CudaDevice::~CudaDevice() {
   cudaSetDevice(stream_.device);
   cudaStreamSynchronize(stream_.handle);
+  cudnn_.reset();  // its handle works on the stream
   cudaStreamDestroy(stream_.handle);
 }
 

@@ -23,6 +23,17 @@ __global__ void copy_kernel(Pixels x, Pixels y) {
   }
 }
 
+// Between any two layouts, one element at a time: to bring data in and out, never within a step.
+// channels: those of y with the padding lanes that get zeros.
+__global__ void copy_elements_kernel(View x, View y, std::int64_t channels) {
+  const std::int64_t pixels = y.pixels();
+  for (std::int64_t i = first_index(); i < y.n * channels * pixels; i += index_step()) {
+    const std::int64_t image = i / (channels * pixels), channel = i / pixels % channels, pixel = i % pixels;
+    y.as<float>()[y.offset(image, channel, pixel)] =
+        channel < x.c ? x.as<float>()[x.offset(image, channel, pixel)] : 0.0f;
+  }
+}
+
 template <int kWidth>
 __global__ void affine_relu_kernel(Pixels x, Affine affine, bool relu, Pixels y) {
   const std::int64_t channel = first_channel<kWidth>();
@@ -45,7 +56,7 @@ __global__ void affine_relu_kernel(Pixels x, Affine affine, bool relu, Pixels y)
 
 // dx may be s: a thread reads an element before it writes it, and nobody else does either.
 template <int kWidth>
-__global__ void normalize_backward_kernel(Pixels s, Pixels x, Statistics statistics, GradientSums sums, float scale,
+__global__ void normalize_backward_kernel(Pixels s, Pixels x, Statistics statistics, GradientSums sums, double scale,
                                           Pixels dx) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= x.channels) {
@@ -99,6 +110,12 @@ __global__ void reciprocal_std_kernel(const float* variance, std::int64_t channe
 void CudaDevice::copy_view(const View& x, const View& y) {
   const char* const operation = "copy_view";
   require_same_shape(operation, {x, y});
+  require(x.dtype == DType::kFloat32 && y.dtype == DType::kFloat32, operation, "views must be fp32", {x, y});
+  if (x.layout != Layout::kInterleaved || y.layout != Layout::kInterleaved) {
+    const std::int64_t channels = y.padded_channels();
+    launch(stream_, operation, copy_elements_kernel, grid_over(y.count() * channels, stream_), x, y, channels);
+    return;
+  }
   const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
   with_width({from, to}, [&](auto width) {
     launch(stream_, operation, copy_kernel<width>, grid_over_rows(from.rows, from.channels, width, stream_), from, to);
@@ -120,7 +137,7 @@ void CudaDevice::normalize_backward(const View& s, const View& x, const Statisti
   const char* const operation = "normalize_backward";
   require_same_shape(operation, {s, x, dx});
   const Pixels gradient = pixels_of(s, operation), value = pixels_of(x, operation), to = pixels_of(dx, operation);
-  const auto scale = static_cast<float>(1.0 / static_cast<double>(value.rows));
+  const double scale = 1.0 / static_cast<double>(value.rows);
   with_width({gradient, value, to}, [&](auto width) {
     launch(stream_, operation, normalize_backward_kernel<width>,
            grid_over_rows(value.rows, value.channels, width, stream_), gradient, value, statistics, sums, scale, to);

@@ -8,7 +8,7 @@ namespace {
 
 using namespace cuda;
 
-__global__ void adam_kernel(AdamUpdate update, float clip_norm, const double* norm, std::int64_t n, const float* g,
+__global__ void adam_kernel(AdamUpdate update, double clip_norm, const double* norm, std::int64_t n, const float* g,
                             float* m, float* v, float* w) {
   const float factor = clip_factor(clip_norm, norm);
   for (std::int64_t i = first_index(); i < n; i += index_step()) {

@@ -37,24 +37,24 @@ __global__ void max_pool_kernel(Pixels x, Window w, Pixels y, std::uint8_t* choi
   }
   for (std::int64_t row = first_row(); row < y.rows; row += row_step()) {
     const Position out = position_of(row, w.out_h, w.out_w);
+    // The window's part within the image. Its first pixel wins where all are -inf.
+    const std::int32_t top = out.y * w.stride - w.padding, left = out.x * w.stride - w.padding;
+    const std::int32_t first_y = max(top, 0), end_y = min(top + w.kernel, w.in_h);
+    const std::int32_t first_x = max(left, 0), end_x = min(left + w.kernel, w.in_w);
     Floats<kWidth> best;
     Bytes<kWidth> winner;
     for (int c = 0; c < kWidth; ++c) {
       best.v[c] = -INFINITY;
-      winner.v[c] = 0;
+      winner.v[c] = static_cast<std::uint8_t>((first_y - top) * w.kernel + (first_x - left));
     }
-    for (int i = 0; i < w.kernel; ++i) {
-      for (int j = 0; j < w.kernel; ++j) {
-        const std::int32_t in_y = out.y * w.stride - w.padding + i, in_x = out.x * w.stride - w.padding + j;
-        if (in_y < 0 || in_y >= w.in_h || in_x < 0 || in_x >= w.in_w) {
-          continue;
-        }
-        const std::int64_t in_row = (std::int64_t{out.image} * w.in_h + in_y) * w.in_w + in_x;
-        const Floats<kWidth> value = load<kWidth>(x, in_row, channel);
+    for (std::int32_t in_y = first_y; in_y < end_y; ++in_y) {
+      for (std::int32_t in_x = first_x; in_x < end_x; ++in_x) {
+        const Floats<kWidth> value =
+            load<kWidth>(x, (std::int64_t{out.image} * w.in_h + in_y) * w.in_w + in_x, channel);
         for (int c = 0; c < kWidth; ++c) {
           if (value.v[c] > best.v[c] || isnan(value.v[c])) {  // a NaN wins and stays, as in torch
             best.v[c] = value.v[c];
-            winner.v[c] = static_cast<std::uint8_t>(i * w.kernel + j);
+            winner.v[c] = static_cast<std::uint8_t>((in_y - top) * w.kernel + (in_x - left));
           }
         }
       }

@@ -71,7 +71,7 @@ __global__ void statistics_kernel(Pixels x, Pixels y, Sums* partial) {
   leave_partials(sums, channel, x.channels, partial);
 }
 
-// S (+)= γ·dz, and the partial sums Σ dz·x̂ and Σ dz.
+// S (+)= γ·dz, and the partial sums Σ dz·(x − mean) and Σ dz.
 template <int kWidth>
 __global__ void affine_relu_backward_kernel(Pixels dy, Pixels x, Affine affine, bool relu, bool accumulate, Pixels s,
                                             Sums* partial) {
@@ -88,7 +88,7 @@ __global__ void affine_relu_backward_kernel(Pixels dy, Pixels x, Affine affine, 
       Floats<kWidth> to = accumulate ? load<kWidth>(s, row, channel) : Floats<kWidth>{};
       for (int i = 0; i < kWidth; ++i) {
         const float dz = f[i].backward(value.v[i], gradient.v[i], relu);
-        sums[i].first += double{dz} * double{f[i].normalized(value.v[i])};
+        sums[i].first += double{dz} * double{f[i].centered(value.v[i])};
         sums[i].second += double{dz};
         to.v[i] += f[i].gamma * dz;
       }
@@ -128,17 +128,17 @@ struct FinishStatistics {
 };
 
 struct FinishAffineBackward {
-  const float* gamma;
+  Affine affine;
   bool accumulate;
   GradientSums sums;
   float *dgamma, *dbeta;
 
   __device__ void operator()(std::int64_t c, const Sums& total) const {
-    const auto dg = static_cast<float>(total.first), db = static_cast<float>(total.second);
-    dgamma[c] = dg;
-    dbeta[c] = db;
-    sums.s[c] = (accumulate ? sums.s[c] : 0.0f) + gamma[c] * db;
-    sums.s_xhat[c] = (accumulate ? sums.s_xhat[c] : 0.0f) + gamma[c] * dg;
+    const double dg = total.first * affine.rstd[c], db = total.second;
+    dgamma[c] = static_cast<float>(dg);
+    dbeta[c] = static_cast<float>(db);
+    sums.s[c] = (accumulate ? sums.s[c] : 0.0) + affine.gamma[c] * db;
+    sums.s_xhat[c] = (accumulate ? sums.s_xhat[c] : 0.0) + affine.gamma[c] * dg;
   }
 };
 
@@ -224,7 +224,7 @@ void CudaDevice::affine_relu_backward(const View& dy, const View& x, const Affin
            partial);
   });
   finish_channels(stream_, operation, value.channels, grid, partial,
-                  FinishAffineBackward{affine.gamma, accumulate, sums, dgamma, dbeta});
+                  FinishAffineBackward{affine, accumulate, sums, dgamma, dbeta});
 }
 
 void CudaDevice::l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) {
