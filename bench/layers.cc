@@ -1,0 +1,271 @@
+// The parts of a DenseNet-121 step, one by one: convolutions in FLOP/s, everything else in bytes/s, and beside them
+// what this machine can do at most: a large 3×3 convolution and a large copy.
+#include <benchmark/benchmark.h>
+
+#include <cstring>
+
+#include "bench/harness.h"
+
+namespace densetree::bench {
+namespace {
+
+using benchmark::Counter;
+using benchmark::State;
+
+// Runs body over and over, with the rates that one run stands for.
+void time_loop(State& state, Device& device, double bytes, double flops, const std::function<void()>& body) {
+  body();
+  device.synchronize();
+  for (auto _ : state) {
+    body();
+    device.synchronize();
+  }
+  if (bytes > 0) {
+    state.counters["bytes"] = Counter(bytes, Counter::kIsIterationInvariantRate);
+  }
+  if (flops > 0) {
+    state.counters["FLOP"] = Counter(flops, Counter::kIsIterationInvariantRate);
+  }
+}
+
+void add(const std::string& name, const std::function<void(State&)>& body) {
+  benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMillisecond)->UseRealTime();
+}
+
+std::string text(const Shape& s) {
+  return fmt::format("{}x{}x{}x{}", s.n, s.c, s.h, s.w);
+}
+
+double bytes_of(const Shape& shape) {
+  return static_cast<double>(shape.elements()) * sizeof(float);
+}
+
+// ---- Convolutions
+
+enum class Pass { kForward, kBackwardData, kBackwardWeights };
+
+void time_convolution(State& state, Device& device, const ConvolutionShape& shape, Pass pass) {
+  const auto convolution = device.make_convolution(shape);
+  const RandomTensor x(device, shape.input, shape.input_use), y(device, shape.output(), shape.output_use);
+  const Buffer w(device, shape.weights() * sizeof(float)), workspace(device, convolution->workspace_bytes());
+  const Shape out = shape.output();
+  const double flops = 2.0 * static_cast<double>(shape.weights()) * static_cast<double>(out.n * out.pixels());
+  time_loop(state, device, 0, flops, [&] {
+    switch (pass) {
+      case Pass::kForward:
+        return convolution->forward(x.view, w.as(), y.view, workspace.as());
+      case Pass::kBackwardData:
+        return convolution->backward_data(y.view, w.as(), x.view, workspace.as());
+      case Pass::kBackwardWeights:
+        return convolution->backward_weights(x.view, y.view, w.as(), workspace.as());
+    }
+  });
+}
+
+void add_convolution(Device& device, const std::string& family, const ConvolutionShape& shape) {
+  const std::pair<const char*, Pass> passes[] = {{"forward", Pass::kForward},
+                                                 {"backward_data", Pass::kBackwardData},
+                                                 {"backward_weights", Pass::kBackwardWeights}};
+  for (const auto& [name, pass] : passes) {
+    add(fmt::format("{}/{}/{}->{}", family, name, text(shape.input), shape.out_channels),
+        [&device, shape, pass = pass](State& state) { time_convolution(state, device, shape, pass); });
+  }
+}
+
+void add_convolutions(Device& device, std::int64_t batch) {
+  const auto spatial = [&](std::int64_t in, std::int64_t side, std::int64_t out) {
+    return ConvolutionShape{.input = {batch, in, side, side},
+                            .out_channels = out,
+                            .kernel = 3,
+                            .padding = 1,
+                            .input_use = Use::kSpatial,
+                            .output_use = Use::kSpatial};
+  };
+  add_convolution(device, "ceiling/conv3x3", spatial(256, 56, 256));
+  add_convolution(device, "conv7x7",
+                  {.input = {batch, 3, 224, 224},
+                   .out_channels = 64,
+                   .kernel = 7,
+                   .stride = 2,
+                   .padding = 3,
+                   .input_use = Use::kInput,
+                   .output_use = Use::kSpatial});
+  // Side, and the channels that the first, a middle and the last layer of a block read; then the transition.
+  const std::pair<std::int64_t, std::vector<std::int64_t>> blocks[] = {
+      {56, {64, 128, 224}}, {28, {128, 288, 480}}, {14, {256, 608, 992}}, {7, {512, 736, 992}}};
+  for (const auto& [side, channels] : blocks) {
+    for (const std::int64_t c : channels) {
+      add_convolution(device, "conv1x1", {.input = {batch, c, side, side}, .out_channels = 128});
+    }
+    add_convolution(device, "conv3x3", spatial(128, side, 32));
+  }
+  for (const auto& [c, side] : {std::pair<std::int64_t, std::int64_t>{256, 28}, {512, 14}, {1024, 7}}) {
+    add_convolution(device, "transition1x1", {.input = {batch, c, side, side}, .out_channels = c / 2});
+  }
+}
+
+// ---- Everything else
+
+// The per-channel numbers that batch norm takes and gives, for c channels.
+struct ChannelData {
+  ChannelData(Device& device, std::int64_t c)
+      : floats(device, 6 * c * sizeof(float), 0.5f, 1.5f),
+        doubles(device, 2 * c * sizeof(double)),
+        workspace(device, device.reduction_bytes(c)),
+        statistics{floats.as(), floats.as() + c, floats.as() + 2 * c},
+        affine{floats.as(), floats.as() + 2 * c, floats.as() + 3 * c, floats.as() + 4 * c},
+        sums{doubles.as<double>(), doubles.as<double>() + c} {
+    device.fill(doubles.as(), 0, 2 * c * sizeof(double));
+    gradients = floats.as() + 5 * c;
+  }
+  Buffer floats, doubles, workspace;
+  Statistics statistics;
+  Affine affine;
+  GradientSums sums;
+  float* gradients;
+};
+
+// What the layer that reads `shape`, a prefix of a stack, does around its 1×1 convolution.
+void add_norms(Device& device, const Shape& shape) {
+  const double tensor = bytes_of(shape);
+  add("affine_relu/" + text(shape), [=, &device](State& state) {
+    const RandomTensor x(device, shape, Use::kStack), y(device, shape, Use::kStack);
+    const ChannelData c(device, shape.c);
+    time_loop(state, device, 2 * tensor, 0, [&] { device.affine_relu(x.view, c.affine, true, y.view); });
+  });
+  for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
+    const bool accumulate = mode == GradMode::kAccumulate;
+    add(fmt::format("affine_relu_backward{}/{}", accumulate ? "+=" : "=", text(shape)), [=, &device](State& state) {
+      const RandomTensor x(device, shape, Use::kStack), dy(device, shape, Use::kStack), s(device, shape, Use::kStack);
+      const ChannelData c(device, shape.c);
+      time_loop(state, device, (accumulate ? 4 : 3) * tensor, 0, [&] {
+        device.affine_relu_backward(dy.view, x.view, c.affine, true, mode, s.view, c.sums, c.gradients, c.gradients,
+                                    c.workspace.as());
+      });
+    });
+  }
+}
+
+// What happens to a new feature map: its statistics forward, its normalisation backward.
+void add_features(Device& device, const Shape& shape) {
+  const double tensor = bytes_of(shape);
+  add("copy_with_statistics/" + text(shape), [=, &device](State& state) {
+    const RandomTensor x(device, shape, Use::kSpatial), y(device, shape, Use::kStack);
+    const ChannelData c(device, shape.c);
+    time_loop(state, device, 2 * tensor, 0,
+              [&] { device.copy_with_statistics(x.view, y.view, 1e-5f, c.statistics, c.workspace.as()); });
+  });
+  add("channel_statistics/" + text(shape), [=, &device](State& state) {
+    const RandomTensor x(device, shape, Use::kStack);
+    const ChannelData c(device, shape.c);
+    time_loop(state, device, tensor, 0,
+              [&] { device.channel_statistics(x.view, 1e-5f, c.statistics, c.workspace.as()); });
+  });
+  add("normalize_backward/" + text(shape), [=, &device](State& state) {
+    const RandomTensor s(device, shape, Use::kStack), x(device, shape, Use::kStack), dx(device, shape, Use::kSpatial);
+    const ChannelData c(device, shape.c);
+    time_loop(state, device, 3 * tensor, 0,
+              [&] { device.normalize_backward(s.view, x.view, c.statistics, c.sums, dx.view); });
+  });
+}
+
+void add_pooling(Device& device, std::int64_t batch) {
+  const Shape stem{batch, 64, 112, 112}, pooled{batch, 64, 56, 56};
+  const double max_bytes = bytes_of(stem) + bytes_of(pooled) + static_cast<double>(Device::choice_bytes(pooled));
+  add("max_pool/" + text(stem), [=, &device](State& state) {
+    const RandomTensor x(device, stem, Use::kSpatial), y(device, pooled, Use::kSpatial);
+    const Buffer choice(device, Device::choice_bytes(pooled));
+    time_loop(state, device, max_bytes, 0,
+              [&] { device.max_pool(x.view, 3, 2, 1, y.view, choice.as<std::uint8_t>()); });
+  });
+  add("max_pool_backward/" + text(stem), [=, &device](State& state) {
+    const RandomTensor x(device, stem, Use::kSpatial), y(device, pooled, Use::kSpatial);
+    const Buffer choice(device, Device::choice_bytes(pooled));
+    device.max_pool(x.view, 3, 2, 1, y.view, choice.as<std::uint8_t>());
+    time_loop(state, device, max_bytes, 0,
+              [&] { device.max_pool_backward(y.view, choice.as<std::uint8_t>(), 3, 2, 1, x.view); });
+  });
+  const Shape block{batch, 256, 56, 56}, half{batch, 256, 28, 28};
+  const double average_bytes = bytes_of(block) + bytes_of(half);
+  add("average_pool/" + text(block), [=, &device](State& state) {
+    const RandomTensor x(device, block, Use::kStack), y(device, half, Use::kStack);
+    time_loop(state, device, average_bytes, 0, [&] { device.average_pool(x.view, 2, y.view); });
+  });
+  add("average_pool_backward/" + text(block), [=, &device](State& state) {
+    const RandomTensor x(device, block, Use::kStack), y(device, half, Use::kStack);
+    time_loop(state, device, average_bytes, 0, [&] { device.average_pool_backward(y.view, 2, x.view); });
+  });
+}
+
+void add_rest(Device& device, std::int64_t batch) {
+  constexpr std::int64_t kParameters = 6'968'206, kSource = 256, kSide = 224;
+  add(fmt::format("adam/{}", kParameters), [&device](State& state) {
+    const std::size_t bytes = kParameters * sizeof(float);
+    const Buffer g(device, bytes), m(device, bytes), v(device, bytes, 0, 1), w(device, bytes);
+    time_loop(state, device, 7.0 * bytes, 0,
+              [&] { device.adam({.step = 10}, nullptr, kParameters, g.as(), m.as(), v.as(), w.as()); });
+  });
+  const Shape input{batch, kInputChannels, kSide, kSide};
+  add("images_to_input/" + text(input), [=, &device](State& state) {
+    const RandomTensor y(device, input, Use::kInput);
+    const Buffer pixels(device, batch * kSource * kSource);
+    const std::vector<ImageTransform> host(batch, ImageTransform{.xx = 1.1f, .xy = 0.1f, .yx = -0.1f, .yy = 1.1f});
+    const Buffer transforms(device, host.size() * sizeof(ImageTransform));
+    device.upload(transforms.as(), host.data(), host.size() * sizeof(ImageTransform));
+    time_loop(state, device, bytes_of(input) + static_cast<double>(batch * kSource * kSource), 0, [&] {
+      device.images_to_input(pixels.as<std::uint8_t>(), kSource, transforms.as<ImageTransform>(), {}, y.view);
+    });
+  });
+}
+
+// The machine's own copy, every thread its part, far larger than the caches.
+void add_copy_ceiling(Device& device) {
+  add("ceiling/copy", [&device](State& state) {
+    constexpr std::size_t kBytes = std::size_t{512} << 20;
+    const Buffer from(device, kBytes), to(device, kBytes);
+    const bool host = device.info().name == "cpu";
+    const int threads = host ? device.info().threads : 1;
+    time_loop(state, device, 2.0 * kBytes, 0, [&] {
+      if (!host) {
+        return device.copy(to.as(), from.as(), kBytes);
+      }
+#pragma omp parallel for schedule(static) num_threads(threads)
+      for (int part = 0; part < threads; ++part) {
+        const std::size_t begin = kBytes / threads * part,
+                          end = part + 1 == threads ? kBytes : begin + kBytes / threads;
+        std::memcpy(to.as<char>() + begin, from.as<char>() + begin, end - begin);
+      }
+    });
+  });
+}
+
+void add_all(Device& device, std::int64_t batch) {
+  add_copy_ceiling(device);
+  add_convolutions(device, batch);
+  for (const auto& [c, side] : {std::pair<std::int64_t, std::int64_t>{256, 56}, {512, 28}, {1024, 14}, {1024, 7}}) {
+    add_norms(device, {batch, c, side, side});
+  }
+  for (const std::int64_t side : {56, 28, 14, 7}) {
+    add_features(device, {batch, 32, side, side});
+  }
+  add_features(device, {batch, 128, 56, 56});
+  add_pooling(device, batch);
+  add_rest(device, batch);
+}
+
+}  // namespace
+}  // namespace densetree::bench
+
+int main(int argc, char** argv) {
+  using namespace densetree::bench;
+  CLI::App app("Times the layers of DenseNet-121 at 224x224.", "bench_layers");
+  Settings settings;
+  std::int64_t batch = 16;
+  settings.add_to(app);
+  app.add_option("--batch-size", batch, "images in a batch")->check(CLI::PositiveNumber)->capture_default_str();
+  return run_program(app, argc, argv, [&] {
+    const auto device = settings.open();
+    add_all(*device, batch);
+    run_registered(device->info());
+  });
+}

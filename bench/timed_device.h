@@ -1,0 +1,91 @@
+// A device that times another one. Every call is passed on, and its time, bytes and floating-point operations are added
+// up by kind of operation: the profile of a training step, without a hook in anything that is measured.
+//
+// Bytes are those of the views and arrays read and written, each once, so that bytes/s can be held against a copy's.
+// Floating-point operations are counted for convolutions only, two for a multiply-add.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "kernels/device.h"
+
+namespace densetree::bench {
+
+struct Cost {
+  double seconds = 0, bytes = 0, flops = 0;
+  std::int64_t calls = 0;
+};
+using Profile = std::map<std::string, Cost>;
+
+class TimedDevice final : public Device {
+ public:
+  explicit TimedDevice(std::unique_ptr<Device> device) : device_(std::move(device)) {}
+
+  const Profile& profile() const { return profile_; }
+  void reset() { profile_.clear(); }
+  // Runs the body, waits for the device, and adds what it took.
+  void measure(const std::string& kind, double bytes, double flops, const std::function<void()>& body);
+
+  DeviceInfo info() const override { return device_->info(); }
+  Layout layout(Use use) const override { return device_->layout(use); }
+
+  void* allocate(std::size_t bytes) override { return device_->allocate(bytes); }
+  void release(void* memory) noexcept override { device_->release(memory); }
+  void upload(void* to_device, const void* from_host, std::size_t bytes) override;
+  void download(void* to_host, const void* from_device, std::size_t bytes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
+  void fill(void* memory, std::uint8_t value, std::size_t bytes) override;
+  void synchronize() override { device_->synchronize(); }
+
+  std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
+  std::size_t reduction_bytes(std::int64_t c) const override { return device_->reduction_bytes(c); }
+
+  void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
+                       const InputNormalization& normalization, const View& y) override;
+  void copy_view(const View& x, const View& y) override;
+  void channel_statistics(const View& x, float eps, const Statistics& statistics, void* workspace) override;
+  void copy_with_statistics(const View& x, const View& y, float eps, const Statistics& statistics,
+                            void* workspace) override;
+  void update_running(const Statistics& batch, std::int64_t channels, std::int64_t count, float momentum,
+                      float* running_mean, float* running_variance) override;
+  void reciprocal_std(const float* variance, std::int64_t channels, float eps, float* rstd) override;
+  void affine_relu(const View& x, const Affine& affine, bool relu, const View& y) override;
+  void affine_relu_backward(const View& dy, const View& x, const Affine& affine, bool relu, GradMode mode,
+                            const View& s, const GradientSums& sums, float* dgamma, float* dbeta,
+                            void* workspace) override;
+  void normalize_backward(const View& s, const View& x, const Statistics& statistics, const GradientSums& sums,
+                          const View& dx) override;
+
+  void max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) override;
+  void max_pool_backward(const View& dy, const std::uint8_t* choice, int kernel, int stride, int padding,
+                         const View& dx) override;
+  void average_pool(const View& x, int kernel, const View& y) override;
+  void average_pool_backward(const View& dy, int kernel, const View& dx) override;
+  void global_average_pool(const View& x, float* y) override;
+  void global_average_pool_backward(const float* dy, const View& dx) override;
+
+  void linear(const float* x, const float* w, const float* b, std::int64_t n, std::int64_t k, std::int64_t l,
+              float* y) override;
+  void linear_backward(const float* x, const float* w, const float* dy, std::int64_t n, std::int64_t k, std::int64_t l,
+                       float* dx, float* dw, float* db) override;
+  void sigmoid(const float* x, std::int64_t n, float* y) override;
+  void loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
+            std::int64_t l, double* loss, float* dz) override;
+  void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) override;
+  void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
+            float* w) override;
+
+ private:
+  std::unique_ptr<Device> device_;
+  Profile profile_;
+};
+
+// A table: kind, calls, ms, share of `total` seconds, GFLOP/s, GB/s, slowest first; what is left of the total last.
+std::string profile_table(const Profile& profile, double total, int steps);
+// Seconds of all kinds whose name begins so.
+double seconds_of(const Profile& profile, const std::string& prefix);
+
+}  // namespace densetree::bench
