@@ -19,10 +19,10 @@ struct ChannelAffine {
   DT_HD float centered(float x) const { return x - mean; }  // x̂/rstd
   DT_HD float forward(float x, bool relu) const {
     const float z = x * scale + shift;
-    return relu && !(z > 0.0f) ? 0.0f : z;
+    return relu && z <= 0.0f ? 0.0f : z;  // a NaN stays one
   }
   // dy where the clamp let x through, else 0.
-  DT_HD float backward(float x, float dy, bool relu) const { return relu && !(x * scale + shift > 0.0f) ? 0.0f : dy; }
+  DT_HD float backward(float x, float dy, bool relu) const { return relu && x * scale + shift <= 0.0f ? 0.0f : dy; }
 };
 
 // One channel's ∂L/∂x = rstd·(S − mean(S) − x̂·mean(S·x̂)).

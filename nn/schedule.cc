@@ -1,0 +1,65 @@
+#include "nn/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "kernels/core/error.h"
+
+namespace densetree::nn {
+
+ScheduleKind parse_schedule(const std::string& name) {
+  for (const ScheduleKind kind :
+       {ScheduleKind::kConstant, ScheduleKind::kCosine, ScheduleKind::kStep, ScheduleKind::kPlateau}) {
+    if (name == name_of(kind)) {
+      return kind;
+    }
+  }
+  fail("schedule '{}' is unknown; use constant, cosine, step or plateau", name);
+}
+
+const char* name_of(ScheduleKind kind) {
+  switch (kind) {
+    case ScheduleKind::kConstant:
+      return "constant";
+    case ScheduleKind::kCosine:
+      return "cosine";
+    case ScheduleKind::kStep:
+      return "step";
+    case ScheduleKind::kPlateau:
+      return "plateau";
+  }
+  fail("unknown schedule {}", static_cast<int>(kind));
+}
+
+void Schedule::validate() const {
+  check(warmup_epochs >= 0, "warm-up of {} epochs; it must not be negative", warmup_epochs);
+  check(final_factor >= 0 && final_factor <= 1, "the cosine ends at {} of the rate; use 0 to 1", final_factor);
+  check(step_epochs >= 1, "the rate drops every {} epochs; use at least 1", step_epochs);
+  check(gamma > 0 && gamma <= 1, "the rate is multiplied by {}; use more than 0 and at most 1", gamma);
+  check(patience >= 0, "patience is {} epochs; it must not be negative", patience);
+}
+
+double Schedule::factor(std::int64_t step, std::int64_t per_epoch, std::int64_t total, std::int64_t drops) const {
+  const double warmup = warmup_epochs * static_cast<double>(per_epoch);
+  const double at = static_cast<double>(step);
+  if (at + 1 <= warmup) {
+    return (at + 1) / warmup;
+  }
+  switch (kind) {
+    case ScheduleKind::kConstant:
+      return 1;
+    case ScheduleKind::kCosine: {
+      const double length = std::max(1.0, static_cast<double>(total) - warmup);
+      const double part = std::clamp((at - warmup) / length, 0.0, 1.0);
+      return final_factor + (1 - final_factor) * 0.5 * (1 + std::cos(std::numbers::pi * part));
+    }
+    case ScheduleKind::kStep:
+      return std::pow(gamma, static_cast<double>(step / per_epoch / step_epochs));
+    case ScheduleKind::kPlateau:
+      return std::pow(gamma, static_cast<double>(drops));
+  }
+  fail("unknown schedule {}", static_cast<int>(kind));
+}
+
+}  // namespace densetree::nn

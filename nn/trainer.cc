@@ -1,0 +1,379 @@
+#include "nn/trainer.h"
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "engine/data/loader.h"
+#include "engine/io/csv.h"
+#include "engine/io/file.h"
+#include "kernels/core/error.h"
+
+namespace densetree::nn {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kFindingsKey = "densetree.findings";  // JSON: {"label": ["finding", …], …}
+constexpr const char* kDataKey = "densetree.data";          // hash of the images trained on
+constexpr const char* kCounters = "progress.counters";      // I64: epoch, batch, since_best, since_drop, drops
+constexpr const char* kLosses = "progress.losses";          // F64: loss_sum, best_loss
+
+const std::vector<std::string> kColumns{
+    "epoch", "steps", "lr", "train_loss", "val_loss", "val_mean_auroc", "seconds", "images_per_second", "waiting"};
+
+ModelOptions model_options(const TrainOptions& o, const data::Dataset& dataset, std::vector<float> positive_weights) {
+  return {.arch = o.arch,
+          .labels = static_cast<std::int64_t>(o.labels.size()),
+          .batch_size = o.batch_size,
+          .image_size = o.image_size,
+          .source_size = dataset.image_size(),
+          .memory = o.memory,
+          .loss = o.loss,
+          .positive_weights = std::move(positive_weights)};
+}
+
+// Per label: negatives over positives among the rows, within 1 … 50; empty unless asked for.
+std::vector<float> positive_weights_of(const TrainOptions& o, const data::Dataset& dataset,
+                                       const std::vector<std::int64_t>& rows) {
+  if (!o.balanced) {
+    return {};
+  }
+  std::vector<double> positives(o.labels.size(), 0);
+  std::vector<float> targets(o.labels.size());
+  for (const std::int64_t row : rows) {
+    o.labels.targets(dataset.row(row).findings, targets);
+    for (std::size_t label = 0; label < targets.size(); ++label) {
+      positives[label] += targets[label];
+    }
+  }
+  std::vector<float> weights;
+  for (const double count : positives) {
+    const double ratio = (static_cast<double>(rows.size()) - count) / std::max(1.0, count);
+    weights.push_back(static_cast<float>(std::clamp(ratio, 1.0, 50.0)));
+  }
+  return weights;
+}
+
+void validate(const TrainOptions& o, const data::Dataset& dataset) {
+  check(o.epochs >= 1, "epochs is {}; it must be at least 1", o.epochs);
+  check(o.lr > 0 && o.lr <= 1, "the learning rate is {}; use more than 0 and at most 1", o.lr);
+  check(o.weight_decay >= 0, "weight decay is {}; it must not be negative", o.weight_decay);
+  check(o.clip_norm >= 0, "the gradient's norm is clipped at {}; use 0 for never, or a positive number", o.clip_norm);
+  check(o.early_stopping >= 0, "early stopping after {} epochs; use 0 for never", o.early_stopping);
+  check(o.checkpoint_steps >= 0, "a checkpoint every {} steps; use 0 for the end of epochs only", o.checkpoint_steps);
+  o.schedule.validate();
+  o.augment.validate();
+  const auto train = static_cast<std::int64_t>(dataset.rows_of(data::Side::kTrain).size());
+  check(train >= o.batch_size, "{} has {} training images, fewer than the batch size of {}; use a smaller --batch-size",
+        dataset.folder().string(), train, o.batch_size);
+}
+
+std::string quoted(const std::string& text) {
+  return Json(text).dump();
+}
+
+// The lines of a config.toml that a resumed run must share with its beginning.
+std::map<std::string, std::string> fixed_settings(const std::string& config) {
+  std::map<std::string, std::string> settings;
+  for (std::size_t at = 0; at < config.size();) {
+    const std::size_t end = std::min(config.find('\n', at), config.size());
+    const std::string line = config.substr(at, end - at);
+    const auto equals = line.find(" = ");
+    if (equals != std::string::npos) {
+      settings[line.substr(0, equals)] = line.substr(equals + 3);
+    }
+    at = end + 1;
+  }
+  for (const char* free : {"data", "epochs", "workers", "checkpoint-steps"}) {
+    settings.erase(free);
+  }
+  return settings;
+}
+
+void check_same_settings(const fs::path& file, const std::string& config) {
+  const auto was = fixed_settings(read_file(file)), is = fixed_settings(config);
+  for (const auto& [key, value] : is) {
+    const auto it = was.find(key);
+    check(it != was.end() && it->second == value,
+          "{}: the run was begun with {} = {}, not {}; resume it with the same settings or begin a new run",
+          file.string(), key, it == was.end() ? "nothing" : it->second, value);
+  }
+}
+
+}  // namespace
+
+std::string config_toml(const TrainOptions& o, const std::string& data) {
+  std::string labels;
+  for (const std::string& name : o.labels.names()) {
+    labels += (labels.empty() ? "" : ", ") + quoted(name);
+  }
+  std::string text = "# Settings of this run; `densetree --config` reads them.\n[train]\n";
+  const auto add = [&](const char* key, const std::string& value) { text += fmt::format("{} = {}\n", key, value); };
+  add("data", quoted(data));
+  add("arch", quoted(o.arch.name));
+  add("image-size", std::to_string(o.image_size));
+  add("batch-size", std::to_string(o.batch_size));
+  add("epochs", std::to_string(o.epochs));
+  add("lr", fmt::format("{}", o.lr));
+  add("weight-decay", fmt::format("{}", o.weight_decay));
+  add("clip-norm", fmt::format("{}", o.clip_norm));
+  add("schedule", quoted(name_of(o.schedule.kind)));
+  add("warmup-epochs", fmt::format("{}", o.schedule.warmup_epochs));
+  add("final-factor", fmt::format("{}", o.schedule.final_factor));
+  add("step-epochs", std::to_string(o.schedule.step_epochs));
+  add("gamma", fmt::format("{}", o.schedule.gamma));
+  add("patience", std::to_string(o.schedule.patience));
+  add("early-stopping", std::to_string(o.early_stopping));
+  add("loss", quoted(o.loss == LossKind::kMse ? "mse" : "bce"));
+  add("balanced", o.balanced ? "true" : "false");
+  add("memory", quoted(name_of(o.memory)));
+  add("augment", o.augment.enabled ? "true" : "false");
+  add("flip", fmt::format("{}", o.augment.flip));
+  add("shift", fmt::format("{}", o.augment.shift));
+  add("rotation", fmt::format("{}", o.augment.rotation));
+  add("contrast-low", fmt::format("{}", o.augment.contrast_low));
+  add("contrast-high", fmt::format("{}", o.augment.contrast_high));
+  add("workers", std::to_string(o.workers));
+  add("checkpoint-steps", std::to_string(o.checkpoint_steps));
+  add("init", quoted(o.init));
+  text += fmt::format("# seed = {}  (a flag of every subcommand)\n# labels = [{}]\n", o.seed, labels);
+  return text;
+}
+
+Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions options, fs::path run, bool resume,
+                 TrainListener listener)
+    : options_((validate(options, dataset), std::move(options))),
+      dataset_(dataset),
+      run_(std::move(run)),
+      listener_(std::move(listener)),
+      train_rows_(dataset.rows_of(data::Side::kTrain)),
+      val_rows_(dataset.rows_of(data::Side::kVal)),
+      positive_weights_(positive_weights_of(options_, dataset, train_rows_)),
+      model_(device, model_options(options_, dataset, positive_weights_)) {
+  const fs::path config = run_ / "config.toml";
+  const std::string settings = config_toml(options_, dataset.folder().string());
+  batches_ = static_cast<std::int64_t>(train_rows_.size()) / options_.batch_size;
+  rows_ = {csv_row(kColumns)};
+  if (resume) {
+    check(fs::exists(last()), "{}: there is no {} to resume from; begin the run without --resume", run_.string(),
+          last().filename().string());
+    check_same_settings(config, settings);
+    restore();
+    return;
+  }
+  check(!fs::exists(config) && !fs::exists(last()),
+        "{} holds a run already; continue it with --resume, or name another folder with --out", run_.string());
+  make_folder(run_);
+  model_.initialize(options_.seed);
+  if (!options_.init.empty()) {
+    const TensorFile file = TensorFile::open(options_.init);
+    for (const std::string& note : model_.load(file, LoadPolicy::kAllowNewClassifier, false, options_.seed)) {
+      if (listener_.note) {
+        listener_.note(note);
+      }
+    }
+  }
+  write_file(config, settings);
+  save(last(), true);  // a kill during the first epoch is resumed like any other
+}
+
+bool Trainer::train(const std::atomic<bool>& stop) {
+  while (progress_.epoch < options_.epochs) {
+    if (options_.early_stopping > 0 && progress_.since_best >= options_.early_stopping) {
+      if (listener_.note) {
+        listener_.note(fmt::format("stopped early: no better validation loss in {} epochs", progress_.since_best));
+      }
+      break;
+    }
+    if (!train_epoch(stop)) {
+      save(last(), true);
+      return false;
+    }
+  }
+  return true;
+}
+
+double Trainer::rate() const {
+  return options_.lr * options_.schedule.factor(model_.steps(), batches_, options_.epochs * batches_, progress_.drops);
+}
+
+bool Trainer::train_epoch(const std::atomic<bool>& stop) {
+  data::LoaderOptions o{.batch_size = options_.batch_size,
+                        .output_size = options_.image_size,
+                        .seed = options_.seed,
+                        .shuffle = true,
+                        .drop_last = true,
+                        .workers = options_.workers,
+                        .augment = options_.augment,
+                        .allocate = {}};
+  data::Loader loader(dataset_, options_.labels, train_rows_, o);
+  loader.start(progress_.epoch, progress_.batch);
+  const auto start = std::chrono::steady_clock::now();
+  while (const data::Batch* batch = loader.next()) {
+    if (stop) {
+      return false;
+    }
+    model_.set_images(batch->pixels, batch->transforms, true);
+    model_.set_targets(batch->targets);
+    model_.train_step({.lr = rate(), .weight_decay = options_.weight_decay, .clip_norm = options_.clip_norm});
+    const double loss = model_.loss();
+    check(std::isfinite(loss), "the loss became {} in epoch {}, step {}; use a smaller --lr or --clip-norm 1", loss,
+          progress_.epoch + 1, progress_.batch + 1);
+    progress_.loss_sum += loss;
+    ++progress_.batch;
+    if (listener_.progress) {
+      listener_.progress(progress_.epoch + 1, progress_.batch * options_.batch_size, batches_ * options_.batch_size,
+                         progress_.loss_sum / static_cast<double>(progress_.batch));
+    }
+    if (options_.checkpoint_steps > 0 && model_.steps() % options_.checkpoint_steps == 0) {
+      save(last(), true);
+    }
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  finish_epoch(seconds, loader.waited_seconds() / std::max(seconds, 1e-9));
+  return true;
+}
+
+void Trainer::finish_epoch(double seconds, double waiting) {
+  EpochMetrics metrics{.epoch = progress_.epoch + 1,
+                       .steps = model_.steps(),
+                       .lr = options_.lr * options_.schedule.factor(model_.steps() - 1, batches_,
+                                                                    options_.epochs * batches_, progress_.drops),
+                       .train_loss = progress_.loss_sum / static_cast<double>(batches_),
+                       .val_auroc = std::nullopt,
+                       .seconds = seconds,
+                       .images_per_second = static_cast<double>(batches_ * options_.batch_size) / seconds,
+                       .waiting = waiting};
+  metrics.val_loss = metrics.train_loss;  // without validation images the training loss decides
+  if (!val_rows_.empty()) {
+    const Scores scores = score(model_, dataset_, options_.labels, val_rows_);
+    metrics.val_loss = mean_loss(options_.loss, scores, positive_weights_);
+    if (listener_.auroc) {
+      metrics.val_auroc = listener_.auroc(scores, static_cast<std::int64_t>(options_.labels.size()));
+    }
+  }
+  const bool better = metrics.val_loss < progress_.best_loss;
+  progress_.best_loss = std::min(progress_.best_loss, metrics.val_loss);
+  progress_.since_best = better ? 0 : progress_.since_best + 1;
+  progress_.since_drop = better ? 0 : progress_.since_drop + 1;
+  if (progress_.since_drop > options_.schedule.patience) {
+    ++progress_.drops;
+    progress_.since_drop = 0;
+  }
+  ++progress_.epoch;
+  progress_.batch = 0;
+  progress_.loss_sum = 0;
+  rows_.push_back(csv_row(std::vector<std::string>{
+      std::to_string(metrics.epoch), std::to_string(metrics.steps), fmt::format("{}", metrics.lr),
+      fmt::format("{}", metrics.train_loss), fmt::format("{}", metrics.val_loss),
+      metrics.val_auroc ? fmt::format("{}", *metrics.val_auroc) : "", fmt::format("{:.3f}", metrics.seconds),
+      fmt::format("{:.2f}", metrics.images_per_second), fmt::format("{:.4f}", metrics.waiting)}));
+  write_metrics();
+  if (better) {
+    save(best(), false);
+  }
+  save(last(), true);
+  if (listener_.epoch) {
+    listener_.epoch(metrics, better);
+  }
+}
+
+void Trainer::write_metrics() const {
+  std::string text;
+  for (const std::string& row : rows_) {
+    text += row;
+  }
+  write_file(run_ / "metrics.csv", text);
+}
+
+void Trainer::save(const fs::path& path, bool state) {
+  CheckpointMeta meta{
+      .arch = options_.arch.name,
+      .labels = options_.labels.names(),
+      .preprocessing = {.source_size = dataset_.image_size(), .image_size = options_.image_size, .normalization = {}},
+      .step = model_.steps(),
+      .epoch = progress_.epoch,
+      .extra = {}};
+  Json findings;
+  for (std::size_t label = 0; label < options_.labels.size(); ++label) {
+    Json list = Json::array();
+    for (std::size_t finding = 0; finding < data::kFindings.size(); ++finding) {
+      if (options_.labels.findings(label) >> finding & 1) {
+        list.push_back(data::kFindings[finding]);
+      }
+    }
+    findings[options_.labels.names()[label]] = list;
+  }
+  meta.extra[kFindingsKey] = findings.dump();
+  meta.extra[kDataKey] = dataset_.images_hash();
+  TensorWriter writer;
+  for (const auto& [key, value] : meta.to_metadata()) {
+    writer.set_metadata(key, value);
+  }
+  model_.save(writer, state);
+  const Progress& p = progress_;
+  const std::vector<std::int64_t> counters{p.epoch, p.batch, p.since_best, p.since_drop, p.drops};
+  const std::vector<double> losses{p.loss_sum, p.best_loss};
+  if (state) {
+    writer.add(kCounters, TensorType::kInt64, {static_cast<std::int64_t>(counters.size())}, counters.data());
+    writer.add(kLosses, TensorType::kFloat64, {static_cast<std::int64_t>(losses.size())}, losses.data());
+  }
+  writer.write(path);
+}
+
+void Trainer::restore() {
+  const TensorFile file = TensorFile::open(last());
+  const CheckpointMeta meta = CheckpointMeta::from(file);
+  check(meta.labels == options_.labels.names(), "{}: it was trained on other labels", file.source());
+  const auto data = meta.extra.find(kDataKey);
+  check(data != meta.extra.end() && data->second == dataset_.images_hash(),
+        "{}: the run was trained on other images than those of {}", file.source(), dataset_.folder().string());
+  model_.load(file, LoadPolicy::kStrict, true, options_.seed);
+  const std::vector<std::int64_t> counters = file.at(kCounters).to_int64();
+  const std::vector<double> losses = file.at(kLosses).to_float64();
+  check(counters.size() == 5 && losses.size() == 2 && counters[0] >= 0 && counters[1] >= 0 && counters[1] <= batches_,
+        "{}: its progress makes no sense", file.source());
+  progress_ = {counters[0], counters[1], losses[0], losses[1], counters[2], counters[3], counters[4]};
+  if (progress_.epoch > 0) {
+    const CsvTable table = CsvTable::read(run_ / "metrics.csv");
+    check(table.header() == kColumns && table.rows() >= static_cast<std::size_t>(progress_.epoch),
+          "{}: it does not hold the {} epochs that are done", table.source(), progress_.epoch);
+    for (std::int64_t epoch = 0; epoch < progress_.epoch; ++epoch) {
+      rows_.push_back(csv_row(table.row(epoch)));
+    }
+  }
+  if (listener_.note) {
+    listener_.note(fmt::format("resumed at epoch {}, step {} of {}", progress_.epoch + 1, progress_.batch, batches_));
+  }
+}
+
+fs::path trained_weights(const fs::path& run) {
+  for (const char* name : {"checkpoint-best.safetensors", "checkpoint-last.safetensors"}) {
+    if (fs::exists(run / name)) {
+      return run / name;
+    }
+  }
+  fail("{} is not a run: it holds no checkpoint; `densetree train --out {}` makes one", run.string(), run.string());
+}
+
+data::LabelSet labels_of(const CheckpointMeta& meta) {
+  const auto it = meta.extra.find(kFindingsKey);
+  check(it != meta.extra.end(), "the checkpoint does not say which findings its labels stand for ({})", kFindingsKey);
+  const Json findings = Json::parse(it->second, nullptr, false);
+  check(findings.is_object(), "the checkpoint's {} is not a JSON object", kFindingsKey);
+  std::vector<std::pair<std::string, std::vector<std::string>>> labels;
+  for (const std::string& name : meta.labels) {
+    check(findings.contains(name) && findings[name].is_array(), "the checkpoint's {} has no list for label '{}'",
+          kFindingsKey, name);
+    std::vector<std::string> list;
+    for (const Json& finding : findings[name]) {
+      check(finding.is_string(), "the checkpoint's {} lists {} for label '{}'", kFindingsKey, finding.dump(), name);
+      list.push_back(finding.get<std::string>());
+    }
+    labels.emplace_back(name, std::move(list));
+  }
+  return data::LabelSet(labels);
+}
+
+}  // namespace densetree::nn

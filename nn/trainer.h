@@ -1,0 +1,112 @@
+// Training: epochs over a data set, validation, a run folder that a killed training continues from, exactly.
+//
+// RUN/config.toml                   every setting that the result depends on
+// RUN/metrics.csv                   one row per epoch
+// RUN/checkpoint-last.safetensors   weights, Adam's state and progress; written after every epoch, every
+//                                   `checkpoint_steps` steps, and on interruption
+// RUN/checkpoint-best.safetensors   weights of the epoch with the lowest validation loss
+//
+// What an epoch does depends on the settings, the data and the state in the checkpoint alone, so a resumed run gives
+// the losses and weights of an uninterrupted one, bit for bit, on the same device and number of threads.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/data/augment.h"
+#include "engine/data/dataset.h"
+#include "engine/data/labels.h"
+#include "nn/model.h"
+#include "nn/schedule.h"
+#include "nn/scoring.h"
+
+namespace densetree::nn {
+
+struct TrainOptions {
+  Architecture arch = parse_architecture("densenet121");
+  data::LabelSet labels;
+  std::int64_t image_size = 224, batch_size = 128, epochs = 10;
+  double lr = 1e-3, weight_decay = 0, clip_norm = 0;
+  Schedule schedule;
+  std::int64_t early_stopping = 0;  // stop after so many epochs without a better validation loss; 0: never
+  LossKind loss = LossKind::kMse;
+  bool balanced = false;  // weigh positives by negatives/positives of the training images, 1 to 50
+  MemoryMode memory = MemoryMode::kShared;
+  data::AugmentOptions augment;
+  std::uint64_t seed = 1;
+  int workers = 1;                    // loader threads
+  std::int64_t checkpoint_steps = 0;  // also in mid-epoch; 0: at the end of epochs only
+  std::string init;                   // weights to start from; another classifier than theirs is drawn anew
+};
+
+struct EpochMetrics {
+  std::int64_t epoch = 0, steps = 0;  // epochs done, optimiser steps done
+  double lr = 0;                      // of its last step
+  double train_loss = 0, val_loss = 0;
+  std::optional<double> val_auroc;  // mean over labels where defined
+  double seconds = 0, images_per_second = 0;
+  double waiting = 0;  // share of the time that steps waited for images
+};
+
+// What training tells while it runs; each may be empty.
+struct TrainListener {
+  std::function<void(const std::string&)> note;
+  // Images done and to do in this epoch, and its mean loss so far.
+  std::function<void(std::int64_t epoch, std::int64_t done, std::int64_t total, double loss)> progress;
+  std::function<void(const EpochMetrics&, bool best)> epoch;
+  // Mean AUROC of validation scores, where the caller has one to offer.
+  std::function<std::optional<double>(const Scores&, std::int64_t labels)> auroc;
+};
+
+class Trainer {
+ public:
+  // A new run: the folder must not hold one already. With resume: it must, and its settings must be these, but for
+  // epochs, workers and checkpoint_steps. Throws Error otherwise.
+  Trainer(Device& device, const data::Dataset& dataset, TrainOptions options, std::filesystem::path run, bool resume,
+          TrainListener listener);
+
+  // Until the last epoch, early stopping, or *stop; then the state is saved and false is returned.
+  bool train(const std::atomic<bool>& stop);
+  Model& model() { return model_; }
+
+ private:
+  bool train_epoch(const std::atomic<bool>& stop);
+  void finish_epoch(double seconds, double waiting);
+  void save(const std::filesystem::path& path, bool state);
+  void restore();
+  void write_metrics() const;
+  double rate() const;
+  std::filesystem::path last() const { return run_ / "checkpoint-last.safetensors"; }
+  std::filesystem::path best() const { return run_ / "checkpoint-best.safetensors"; }
+
+  TrainOptions options_;
+  const data::Dataset& dataset_;
+  std::filesystem::path run_;
+  TrainListener listener_;
+  std::vector<std::int64_t> train_rows_, val_rows_;
+  std::vector<float> positive_weights_;
+  Model model_;
+
+  struct Progress {
+    std::int64_t epoch = 0, batch = 0;  // where the next step is
+    double loss_sum = 0;                // of this epoch's batches so far
+    double best_loss = std::numeric_limits<double>::infinity();
+    std::int64_t since_best = 0, since_drop = 0, drops = 0;
+  } progress_;
+  std::int64_t batches_ = 0;       // in an epoch
+  std::vector<std::string> rows_;  // of metrics.csv
+};
+
+// The settings as TOML, section [train]; keys are the flags of `densetree train`.
+std::string config_toml(const TrainOptions& options, const std::string& data);
+
+// The weights that a run offers for use: the best epoch's, or the last state where no epoch is complete.
+std::filesystem::path trained_weights(const std::filesystem::path& run);
+// The label set stored with a checkpoint.
+data::LabelSet labels_of(const CheckpointMeta& meta);
+
+}  // namespace densetree::nn

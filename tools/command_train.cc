@@ -1,0 +1,184 @@
+#include <toml++/toml.h>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "kernels/core/error.h"
+#include "nn/trainer.h"
+#include "tools/commands.h"
+#include "tools/interrupt.h"
+#include "tools/network_flags.h"
+#include "tools/progress.h"
+#include "tree/metrics.h"
+
+namespace densetree::tools {
+namespace {
+
+struct Flags {
+  NetworkFlags network;
+  nn::TrainOptions options;
+  std::string data, run, schedule = "constant";
+  bool resume = false;
+};
+
+std::optional<double> mean_auroc(const nn::Scores& scores, std::int64_t labels) {
+  double sum = 0;
+  int defined = 0;
+  for (std::int64_t label = 0; label < labels; ++label) {
+    const std::size_t count = scores.targets.size() / static_cast<std::size_t>(labels);
+    const auto stride = static_cast<std::size_t>(labels);
+    if (const auto value = tree::auroc(tree::rank({scores.probabilities.data() + label, count, stride},
+                                                  {scores.targets.data() + label, count, stride}))) {
+      sum += *value;
+      ++defined;
+    }
+  }
+  return defined > 0 ? std::optional(sum / defined) : std::nullopt;
+}
+
+nlohmann::ordered_json to_json(const nn::EpochMetrics& m, bool best) {
+  return {{"epoch", m.epoch},
+          {"steps", m.steps},
+          {"lr", m.lr},
+          {"train_loss", m.train_loss},
+          {"val_loss", m.val_loss},
+          {"val_mean_auroc", m.val_auroc ? nlohmann::ordered_json(*m.val_auroc) : nullptr},
+          {"seconds", m.seconds},
+          {"images_per_second", m.images_per_second},
+          {"waiting", m.waiting},
+          {"best", best}};
+}
+
+void print_epoch(const Common& common, const nn::EpochMetrics& m, bool best) {
+  if (common.json) {
+    std::cout << to_json(m, best).dump() << std::endl;
+    return;
+  }
+  std::cout << fmt::format("epoch {:3}  train loss {:.5f}  val loss {:.5f}  val AUROC {}  {:.1f} images/s{}", m.epoch,
+                           m.train_loss, m.val_loss, m.val_auroc ? fmt::format("{:.4f}", *m.val_auroc) : "-",
+                           m.images_per_second, best ? "  best so far" : "")
+            << std::endl;
+}
+
+void run(const Common& common, Flags flags) {
+  flags.network.check_precision();
+  nn::TrainOptions& o = flags.options;
+  o.arch = nn::parse_architecture(flags.network.arch);
+  o.loss = flags.network.loss_kind();
+  o.memory = nn::parse_memory_mode(flags.network.memory);
+  o.schedule.kind = nn::parse_schedule(flags.schedule);
+  o.seed = common.seed;
+  std::atomic<bool>& stop = stop_flag();
+  const data::Dataset dataset(flags.data);
+  const auto device = common.open_device();
+  std::unique_ptr<ProgressBar> bar;
+  nn::TrainListener listener;
+  listener.note = [](const std::string& text) { std::cerr << "train: " << text << '\n'; };
+  listener.progress = [&](std::int64_t epoch, std::int64_t done, std::int64_t total, double loss) {
+    if (!bar) {
+      bar = std::make_unique<ProgressBar>(fmt::format("epoch {}", epoch));
+    }
+    bar->update(done, total, fmt::format("loss {:.5f}", loss));
+  };
+  listener.epoch = [&](const nn::EpochMetrics& metrics, bool best) {
+    bar.reset();
+    print_epoch(common, metrics, best);
+  };
+  listener.auroc = mean_auroc;
+  nn::Trainer trainer(*device, dataset, o, flags.run, flags.resume, listener);
+  const nn::ModelPlan& plan = trainer.model().plan();
+  std::cerr << fmt::format("train: {} with {} labels on {}, {:.2f} GiB in one allocation\n", o.arch.name,
+                           o.labels.size(), device->info().name, plan.bytes() / 0x1p30);
+  const bool complete = trainer.train(stop);
+  bar.reset();
+  if (!complete) {
+    std::cerr << fmt::format("train: interrupted and saved; `densetree train --resume --data {} --out {}` continues\n",
+                             flags.data, flags.run);
+  }
+}
+
+// With --resume the run's own settings stand in for flags that are not given.
+void read_settings(CLI::App& command, const Flags& flags) {
+  const std::filesystem::path file = std::filesystem::path(flags.run) / "config.toml";
+  check(std::filesystem::exists(file), "{} is not a run to resume: it has no config.toml", flags.run);
+  toml::table table;
+  try {
+    table = toml::parse_file(file.string());
+  } catch (const toml::parse_error& e) {
+    fail("{}:{}: {}", file.string(), e.source().begin.line, std::string(e.description()));
+  }
+  const toml::table* settings = table["train"].as_table();
+  check(settings != nullptr, "{}: it has no section [train]", file.string());
+  for (const auto& [key, value] : *settings) {
+    CLI::Option* option = command.get_option_no_throw("--" + std::string(key.str()));
+    check(option != nullptr, "{}: the setting '{}' is unknown", file.string(), std::string(key.str()));
+    if (option->count() > 0) {
+      continue;
+    }
+    std::ostringstream out;
+    if (value.is_string()) {
+      out << *value.value<std::string>();
+    } else {
+      value.visit([&](const auto& node) { out << node; });
+    }
+    const std::string text = out.str();
+    if (text.empty()) {
+      continue;
+    }
+    option->add_result(text);
+    option->run_callback();
+  }
+}
+
+void add_options(CLI::App& command, Flags& flags) {
+  nn::TrainOptions& o = flags.options;
+  command.add_option("--data", flags.data, "a prepared data set")->required();
+  command.add_option("--out", flags.run, "the run folder")->required();
+  flags.network.add_arch(command);
+  flags.network.add_training(command);
+  command.add_option("--image-size", o.image_size, "side of the network's input")->capture_default_str();
+  command.add_option("--batch-size", o.batch_size, "images in a step")->capture_default_str();
+  command.add_option("--epochs", o.epochs, "passes over the training images")->capture_default_str();
+  command.add_option("--lr", o.lr, "Adam's learning rate")->capture_default_str();
+  command.add_option("--weight-decay", o.weight_decay, "decoupled, as in AdamW")->capture_default_str();
+  command.add_option("--clip-norm", o.clip_norm, "largest norm of a gradient; 0: any")->capture_default_str();
+  command.add_option("--schedule", flags.schedule, "of the learning rate: constant, cosine, step or plateau")
+      ->check(CLI::IsMember({"constant", "cosine", "step", "plateau"}))
+      ->capture_default_str();
+  command.add_option("--warmup-epochs", o.schedule.warmup_epochs, "the rate rises from 0")->capture_default_str();
+  command.add_option("--final-factor", o.schedule.final_factor, "cosine: where the rate ends")->capture_default_str();
+  command.add_option("--step-epochs", o.schedule.step_epochs, "step: epochs between drops")->capture_default_str();
+  command.add_option("--gamma", o.schedule.gamma, "step, plateau: factor of a drop")->capture_default_str();
+  command.add_option("--patience", o.schedule.patience, "plateau: epochs to wait")->capture_default_str();
+  command.add_option("--early-stopping", o.early_stopping, "stop after so many epochs without a better one; 0: never")
+      ->capture_default_str();
+  command.add_option("--balanced", o.balanced, "weigh positives by their rarity (true, false)")->capture_default_str();
+  command.add_option("--augment", o.augment.enabled, "random flips, shifts, rotations, contrast (true, false)")
+      ->capture_default_str();
+  command.add_option("--flip", o.augment.flip, "probability of a flip")->capture_default_str();
+  command.add_option("--shift", o.augment.shift, "largest shift, as part of the side")->capture_default_str();
+  command.add_option("--rotation", o.augment.rotation, "largest rotation in degrees")->capture_default_str();
+  command.add_option("--contrast-low", o.augment.contrast_low, "lowest contrast factor")->capture_default_str();
+  command.add_option("--contrast-high", o.augment.contrast_high, "highest contrast factor")->capture_default_str();
+  command.add_option("--workers", o.workers, "threads that load images")->capture_default_str();
+  command.add_option("--checkpoint-steps", o.checkpoint_steps, "save every so many steps too; 0: after epochs only")
+      ->capture_default_str();
+  command.add_option("--init", o.init, "weights to start from (safetensors, torchvision's names)");
+  command.add_flag("--resume", flags.resume, "continue the run in --out; settings are its own unless given");
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, const Common& common) {
+  auto flags = std::make_shared<Flags>();
+  auto* command = app.add_subcommand("train", "trains a DenseNet on a prepared data set");
+  add_options(*command, *flags);
+  command->callback([&common, flags, command] {
+    if (flags->resume) {
+      read_settings(*command, *flags);
+    }
+    run(common, *flags);
+  });
+}
+
+}  // namespace densetree::tools
