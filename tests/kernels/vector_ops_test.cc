@@ -10,7 +10,7 @@ using reference::LinearSize;
 
 class LinearTest : public OpTest {};
 
-const LinearSize kSizes[] = {{1, 1, 1}, {2, 33, 14}, {16, 1024, 14}, {3, 7, 1}, {5, 64, 100}};
+const LinearSize kSizes[] = {{1, 1, 1}, {2, 33, 14}, {16, 1024, 14}, {3, 7, 1}, {5, 64, 100}, {128, 40, 14}};
 
 std::string describe(const LinearSize& s) {
   return fmt::format("{} x {} to {}", s.n, s.k, s.l);
