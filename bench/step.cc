@@ -1,0 +1,217 @@
+// Whole training steps and inference of a DenseNet: images/s, the memory of the plan, and where the time goes.
+//
+//   bench_step                                   Google Benchmark: DenseNet-121, 224x224, batch 16, all memory modes
+//   bench_step --profile                         a table of the time by kind of operation
+//   bench_step --worker train --memory shared    answers compare_step.py: JSON lines on standard output
+#include <benchmark/benchmark.h>
+
+#include <chrono>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "bench/harness.h"
+#include "bench/timed_device.h"
+#include "kernels/core/error.h"
+#include "kernels/core/philox.h"
+#include "kernels/functors/image.h"
+#include "nn/model.h"
+
+namespace densetree::bench {
+namespace {
+
+struct StepSettings {
+  Settings common;
+  std::string arch = "densenet121";
+  std::int64_t batch = 16, size = 224, labels = 14;
+  std::vector<std::string> memory{"shared", "store", "recompute"};
+  bool profile = false;
+  int steps = 5;
+  std::string worker;
+};
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// A model with random weights, images and targets. Images are stored 256 for 224, as `prepare` and `train` have it.
+class Subject {
+ public:
+  Subject(Device& device, const StepSettings& s, const std::string& memory, bool training)
+      : training_(training), model_(device, options(s, memory, training)) {
+    model_.initialize(1);
+    const auto& o = model_.options();
+    RandomStream random(1, RandomUse::kSynth);
+    pixels_.resize(o.batch_size * o.source_size * o.source_size);
+    for (std::uint8_t& pixel : pixels_) {
+      pixel = static_cast<std::uint8_t>(random.below(256));
+    }
+    transforms_.assign(o.batch_size, resize_transform(o.source_size, o.image_size));
+    for (std::int64_t i = 0; i < o.batch_size * o.labels; ++i) {
+      targets_.push_back(static_cast<float>(random.below(2)));
+    }
+  }
+
+  // One step as a trainer takes it: images in, loss or probabilities out.
+  void run() {
+    model_.set_images(pixels_, transforms_, training_);
+    if (training_) {
+      model_.set_targets(targets_);
+      model_.train_step({});
+      last_ = model_.loss();
+    } else {
+      model_.infer();
+      last_ = model_.probabilities()[0];
+    }
+  }
+
+  const nn::Model& model() const { return model_; }
+  double last() const { return last_; }
+
+ private:
+  static nn::ModelOptions options(const StepSettings& s, const std::string& memory, bool training) {
+    return {.arch = nn::parse_architecture(s.arch),
+            .labels = s.labels,
+            .batch_size = s.batch,
+            .image_size = s.size,
+            .source_size = s.size * 8 / 7,
+            .training = training,
+            .inference = !training,
+            .memory = nn::parse_memory_mode(memory),
+            .positive_weights = {}};
+  }
+
+  bool training_;
+  nn::Model model_;
+  std::vector<std::uint8_t> pixels_;
+  std::vector<ImageTransform> transforms_;
+  std::vector<float> targets_;
+  double last_ = 0;
+};
+
+// Runs steps on a device that times its operations; the seconds of all of them together.
+double run_profiled(TimedDevice& device, Subject& subject, int steps) {
+  subject.run();
+  device.reset();
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < steps; ++i) {
+    subject.run();
+  }
+  return seconds_since(start);
+}
+
+void time_steps(benchmark::State& state, const StepSettings& s, const std::string& memory, bool training) {
+  const auto device = s.common.open();
+  Subject subject(*device, s, memory, training);
+  subject.run();
+  for (auto _ : state) {
+    subject.run();
+  }
+  state.counters["images"] =
+      benchmark::Counter(static_cast<double>(s.batch), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["plan_bytes"] = static_cast<double>(subject.model().plan().bytes());
+
+  TimedDevice timed(s.common.open());
+  Subject profiled(timed, s, memory, training);
+  const double seconds = run_profiled(timed, profiled, 1);
+  state.counters["convolution_share"] = seconds_of(timed.profile(), "convolution") / seconds;
+}
+
+std::string title(const StepSettings& s, const std::string& what) {
+  return fmt::format("{}/{}/{}x{}", what, s.arch, s.batch, s.size);
+}
+
+void run_benchmarks(const StepSettings& s) {
+  const auto add = [&](const std::string& name, const std::string& memory, bool training) {
+    benchmark::RegisterBenchmark(
+        name.c_str(), [&s, memory, training](benchmark::State& state) { time_steps(state, s, memory, training); })
+        ->Unit(benchmark::kMillisecond)
+        ->UseRealTime()
+        ->Iterations(s.steps);
+  };
+  for (const std::string& memory : s.memory) {
+    add(title(s, "train") + "/" + memory, memory, true);
+  }
+  add(title(s, "infer"), s.memory[0], false);
+  run_registered(s.common.open()->info());
+}
+
+void run_profile(const StepSettings& s) {
+  for (const auto& [what, training] : {std::pair{"train", true}, {"infer", false}}) {
+    TimedDevice device(s.common.open());
+    Subject subject(device, s, s.memory[0], training);
+    const double seconds = run_profiled(device, subject, s.steps);
+    std::cout << fmt::format("{}{} on {}, {} threads: {:.2f} images/s\n", title(s, what),
+                             training ? "/" + s.memory[0] : "", device.info().hardware, device.info().threads,
+                             static_cast<double>(s.batch * s.steps) / seconds)
+              << profile_table(device.profile(), seconds, s.steps) << '\n';
+  }
+}
+
+// ---- One side of compare_step.py
+
+// Bytes of a line of /proc/self/status: VmRSS (resident now), VmHWM (most that ever was).
+std::int64_t process_bytes(std::string_view key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(key)) {
+      return std::strtoll(line.c_str() + key.size() + 1, nullptr, 10) * 1024;
+    }
+  }
+  fail("/proc/self/status has no {}", key);
+}
+
+// Standard input "run N": N steps, one JSON line with the seconds of each and the memory so far. Ends with the input.
+void run_worker(const StepSettings& s) {
+  check(s.worker == "train" || s.worker == "infer", "--worker is '{}'; use train or infer", s.worker);
+  const std::int64_t baseline = process_bytes("VmRSS");
+  const auto device = s.common.open();
+  Subject subject(*device, s, s.memory[0], s.worker == "train");
+  std::cout << nlohmann::json({{"name", "densetree " + s.memory[0]},
+                               {"version", DENSETREE_VERSION},
+                               {"hardware", device->info().hardware},
+                               {"threads", device->info().threads},
+                               {"baseline_bytes", baseline},
+                               {"plan_bytes", subject.model().plan().bytes()}})
+            << std::endl;
+  for (std::string command; std::getline(std::cin, command);) {
+    check(command.starts_with("run "), "'{}' is no command; use 'run N'", command);
+    std::vector<double> seconds;
+    for (int i = std::stoi(command.substr(4)); i > 0; --i) {
+      const auto start = std::chrono::steady_clock::now();
+      subject.run();
+      seconds.push_back(seconds_since(start));
+    }
+    std::cout << nlohmann::json(
+                     {{"seconds", seconds}, {"peak_bytes", process_bytes("VmHWM")}, {"value", subject.last()}})
+              << std::endl;
+  }
+}
+
+}  // namespace
+}  // namespace densetree::bench
+
+int main(int argc, char** argv) {
+  using namespace densetree::bench;
+  CLI::App app("Times whole training steps and inference.", "bench_step");
+  StepSettings s;
+  s.common.add_to(app);
+  app.add_option("--arch", s.arch, "as densetree train --arch")->capture_default_str();
+  app.add_option("--batch-size", s.batch, "images in a step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--image-size", s.size, "side of the network's input")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--memory", s.memory, "store, shared, recompute; several after commas")->delimiter(',');
+  app.add_option("--steps", s.steps, "steps to time")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_flag("--profile", s.profile, "print the time by kind of operation, for the first memory mode");
+  app.add_option("--worker", s.worker, "train or infer: take commands from compare_step.py");
+  return run_program(app, argc, argv, [&] {
+    if (!s.worker.empty()) {
+      run_worker(s);
+    } else if (s.profile) {
+      run_profile(s);
+    } else {
+      run_benchmarks(s);
+    }
+  });
+}
