@@ -117,7 +117,7 @@ bool decode_all(const PrepareOptions& options, const PreparePlan& plan, RowStore
     at.done += store.state(row).has_value();
     at.rejected += store.state(row) && !store.state(row)->empty();
   }
-  if (store.start() == RowStore::Start::kContinued) at.note = fmt::format("continues with {} images done", at.done);
+  if (at.done > 0) at.note = fmt::format("continues with {} images done", at.done);
   if (store.start() == RowStore::Start::kAfresh) {
     at.note = "unfinished work with other settings, table or files lay there: starts afresh";
   }

@@ -74,6 +74,10 @@ RowStore::RowStore(fs::path folder, const std::string& fingerprint, std::size_t 
 }
 
 RowStore::~RowStore() {
+  try {
+    save();  // after an error elsewhere; where the disk is at fault this fails too, and less is kept
+  } catch (const Error&) {
+  }
   ::close(file_);
   ::close(journal_);
 }
@@ -93,9 +97,8 @@ bool RowStore::take_up(const std::string& title) {
     if (end == std::string::npos) break;
     std::size_t row = rows_;
     const char* last = journal.data() + end;
-    const char* next = std::from_chars(journal.data() + at, last, row).ptr;
-    if (row >= rows_) break;
-    states_[row] = next < last ? std::string(next + 1, last) : std::string();
+    if (std::from_chars(journal.data() + at, last, row).ptr != last || row >= rows_) break;
+    states_[row].emplace();
     journal_bytes_ = at = end + 1;
   }
   journal_bytes_ = std::max<std::uint64_t>(journal_bytes_, title.size());
@@ -130,8 +133,7 @@ void RowStore::write(std::size_t row, std::span<const std::uint8_t> pixels) {
 }
 
 void RowStore::finish_row(std::size_t row, std::string rejection) {
-  std::replace(rejection.begin(), rejection.end(), '\n', ' ');
-  unsaved_ += rejection.empty() ? fmt::format("{}\n", row) : fmt::format("{} {}\n", row, rejection);
+  if (rejection.empty()) unsaved_ += fmt::format("{}\n", row);
   states_[row] = std::move(rejection);
 }
 

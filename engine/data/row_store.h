@@ -1,8 +1,9 @@
 // The unfinished images.npy of a data folder, and a journal of the rows that are safely in it.
 //
 // DATA/.partial/images.npy has its full size from the start, so that a disk that is too small is noticed at once.
-// DATA/.partial/journal names the work in its first line and then has a line for each finished row, written only
-// after the row itself is on the disk. A crash loses what came after the last save, nothing else.
+// DATA/.partial/journal names the work in its first line and then has the number of each row that was taken, written
+// only after the row itself is on the disk. A crash loses what came after the last save, nothing else. Rejected rows
+// are not in it: what could not be read is tried again.
 #pragma once
 
 #include <cstddef>

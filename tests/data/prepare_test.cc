@@ -278,6 +278,24 @@ TEST_F(Prepare, WhatIsNotTakenIsListedWithTheReason) {
   EXPECT_EQ(contents().size(), 4u);
 }
 
+TEST_F(Prepare, WhatCouldNotBeReadIsTriedAgain) {
+  const fs::path file = in_ / "a" / "deep" / name_of_image(1, 0);
+  const std::string good = read_file(file);
+  const auto time = fs::last_write_time(file);
+  const auto replace = [&](const std::string& text) {
+    std::ofstream(file) << text;
+    fs::last_write_time(file, time);
+  };
+  replace(std::string(good.size(), 'x'));
+  options_.strict = true;
+  error_of([&] { prepare(options_); });
+  replace(good);  // the same size and time: the work continues
+  options_.strict = false;
+  for (const std::string& note : notes()) expect_contains(note, "continues with");
+  EXPECT_EQ(result_.images, kImages);
+  EXPECT_EQ(result_.rejected, 0u);
+}
+
 TEST_F(Prepare, StrictTurnsEachRejectionIntoAnError) {
   options_.strict = true;
   const fs::path bad = in_ / "b" / name_of_image(2, 0);
