@@ -129,7 +129,9 @@ Dataset::Dataset(const std::filesystem::path& folder)
 }
 
 std::span<const std::uint8_t> Dataset::pixels(std::int64_t index) const {
-  check(index >= 0 && index < size(), "image {} of {}: there are {}", index, folder_.string(), size());
+  if (index < 0 || index >= size()) {  // no check(): its arguments would allocate at every image
+    fail("image {} of {}: there are {}", index, folder_.string(), size());
+  }
   const auto count = static_cast<std::size_t>(image_size_ * image_size_);
   const auto* first = reinterpret_cast<const std::uint8_t*>(images_.bytes().data() + offset_);
   return {first + static_cast<std::size_t>(index) * count, count};

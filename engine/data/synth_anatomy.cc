@@ -57,11 +57,12 @@ void apply_build_findings(Anatomy& a, const SynthImage& image, std::uint64_t see
   }
   if (image.has(Finding::kEmphysema)) {
     RandomStream random = synth_stream(seed, image, SynthUse::kFinding, Finding::kEmphysema);
-    const float strength = random.uniform(0.7f, 1.3f);
-    a.air += 0.11f * strength, a.vessels *= 0.55f;
+    const float strength = random.uniform(0.35f, 1.2f);
+    a.air += 0.10f * strength, a.vessels *= 1.0f - 0.45f * strength;
     a.heart_width *= 0.85f;
     for (Lung& lung : a.lungs) {
-      lung.dome += 0.10f * strength, lung.fall *= 0.35f, lung.outer += 0.03f * strength;
+      lung.dome += 0.10f * strength, lung.fall *= 1.0f - 0.65f * std::min(strength, 1.0f),
+          lung.outer += 0.03f * strength;
     }
   }
   if (image.has(Finding::kAtelectasis)) {  // volume loss: the diaphragm rises, heart and mediastinum follow
@@ -199,7 +200,8 @@ void paint_body(Scene& scene) {
 
 // Where vessels cross, the film shows the denser one: not sums, which would make bright knots.
 void paint_vessel_piece(Scene& scene, Point from, Point to, float width, float amount) {
-  paint_stroke(scene.frame, scene.vessels, from, to, width, 0.85f * width, amount, Blend::kLargest);
+  paint_stroke(scene.frame, scene.vessels, from, to, width, 0.85f * width, amount * scene.anatomy.vessels,
+               Blend::kLargest);
 }
 
 // One vessel: pieces that each thin out and turn a little, with side branches.

@@ -57,7 +57,8 @@ void paint_atelectasis(Scene& scene, RandomStream& random) {
     const float v = lung.dome - 0.05f - 0.085f * static_cast<float>(plate) + random.uniform(-0.02f, 0.02f);
     const float wall = lung.wall(v), slant = random.uniform(-0.05f, 0.08f);
     const Point inner{side * random.uniform(0.20f, 0.28f), v + slant}, outer{side * (wall - 0.06f), v - slant};
-    paint_stroke(scene.frame, scene.density, inner, outer, 0.020f, 0.014f, 0.19f * strength);
+    // As a marking of the lung: hardly seen through the heart.
+    paint_stroke(scene.frame, scene.vessels, inner, outer, 0.020f, 0.014f, 0.19f * strength);
   }
 }
 
@@ -175,7 +176,7 @@ void paint_pneumonia(Scene& scene, RandomStream& random) {
 
 // A net of fine lines, densest at the bases and along the wall.
 void paint_fibrosis(Scene& scene, RandomStream& random) {
-  const float amount = random.uniform(0.20f, 0.30f), mesh = random.uniform(0.065f, 0.085f);
+  const float amount = random.uniform(0.20f, 0.30f), mesh = random.uniform(0.045f, 0.065f);
   for (const float side : {-1.0f, 1.0f}) {
     const Lung& lung = scene.anatomy.lung(side);
     each_of_side(scene, side, [&](std::size_t i, float a, float v) {

@@ -93,6 +93,19 @@ TEST_F(LoaderTest, SameBytesWhateverTheWorkersAndDepth) {
   }
 }
 
+TEST_F(LoaderTest, TransformsBelongToTheRows) {
+  const LoaderOptions o = options(2);
+  Loader loader(*dataset_, labels_, rows_, o);
+  loader.start(6);
+  while (const Batch* batch = loader.next()) {
+    for (std::size_t i = 0; i < static_cast<std::size_t>(batch->count); ++i) {
+      const ImageTransform expected =
+          augment_transform(o.augment, o.seed, 6, static_cast<std::uint32_t>(batch->rows[i]), 5, 4);
+      EXPECT_EQ(std::memcmp(&batch->transforms[i], &expected, sizeof expected), 0);
+    }
+  }
+}
+
 TEST_F(LoaderTest, ResumesAtAnyBatch) {
   Loader whole(*dataset_, labels_, rows_, options(2));
   const auto expected = run(whole, 1);
