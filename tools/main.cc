@@ -16,6 +16,7 @@ int run(int argc, char** argv) {
       "densetree trains and runs DenseNets on chest X-rays and answers with calibrated confidence.\n"
       "It is a research tool, not a medical device.",
       "densetree");
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // a repeated flag: the last one wins
   app.require_subcommand(1);
   app.fallthrough();
   app.set_config("--config", "", "settings from a TOML file; flags win");

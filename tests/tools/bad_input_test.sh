@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Wrong usage, broken files, full disks: a clear line, the right exit status, nothing half-written.
+source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
+arch=growth=4,blocks=1,init=8
+runs 0 synth --out "$work/xrays" --count 40 --size 32 --seed 3
+runs 0 prepare --images "$work/xrays/images" --labels "$work/xrays/Data_Entry_2017.csv" --out "$work/data" --size 32
+train=(train --device cpu --data "$work/data" --arch "$arch" --image-size 32 --batch-size 8 --epochs 1)
+runs 0 "${train[@]}" --out "$work/run"
+
+# Usage.
+runs 2
+runs 2 nonsense
+runs 2 train --data "$work/data"
+runs 2 "${train[@]}" --out "$work/x" --loss nonsense
+runs 0 train --help
+
+# Values.
+fails "unknown" "${train[@]}" --out "$work/x" --device nonsense
+fails "densenet121" train --device cpu --data "$work/data" --out "$work/x" --arch densenet12
+fails "--batch-size" "${train[@]}" --out "$work/x" --batch-size 4000
+fails "too small" "${train[@]}" --out "$work/x" --image-size 2
+absent "$work/x"
+
+# Data.
+fails "not a prepared data set" "${train[@]}" --data "$work/xrays" --out "$work/x"
+cp -r "$work/data" "$work/short"
+truncate -s -100 "$work/short/images.npy"
+fails "images.npy" "${train[@]}" --data "$work/short" --out "$work/x"
+cp -r "$work/data" "$work/newer"
+sed -i 's/"version": *1/"version": 99/' "$work/newer/manifest.json"
+fails "manifest.json" "${train[@]}" --data "$work/newer" --out "$work/x"
+
+# Checkpoints.
+checkpoint=checkpoint-best.safetensors
+broken() { rm -rf "$work/broken"; cp -r "$work/run" "$work/broken"; }
+broken
+truncate -s -50 "$work/broken/$checkpoint"
+fails "$checkpoint" predict --run "$work/broken" --device cpu "$work/xrays/images"
+broken
+printf '\377\377\377\377\377\377\377\177' | dd of="$work/broken/$checkpoint" conv=notrunc 2> /dev/null
+fails "$checkpoint" predict --run "$work/broken" --device cpu "$work/xrays/images"
+fails "shape" "${train[@]}" --arch growth=8,blocks=1,init=8 --init "$work/run/$checkpoint" --out "$work/x"
+fails "not a run" predict --run "$work/data" --device cpu "$work/xrays/images"
+
+# A broken image among good ones is named; the others are answered.
+cp "$work/xrays/images/00000001_000.png" "$work/good.png"
+head -c 300 "$work/good.png" > "$work/cut.png"
+fails "1 of 2" predict --run "$work/run" --device cpu --json "$work/cut.png" "$work/good.png"
+grep -q cut.png "$work/out" || fail "the broken image is not named"
+grep -q probabilities "$work/out" || fail "the good image is not answered"
+
+# Places that cannot be written: a file in the way, and a disk that fills (a limit on file size stands for it).
+touch "$work/file"
+fails "$work/file" "${train[@]}" --out "$work/file/run"
+(
+  trap '' XFSZ
+  ulimit -f 8
+  "$densetree" "${train[@]}" --out "$work/full" > /dev/null 2> "$work/err" < /dev/null
+  [[ $? == 1 ]]
+) || fail "training onto a full disk did not fail with status 1"
+says "densetree: error: "
+absent "$work/full/checkpoint-last.safetensors"
+[[ -z $(find "$work/full" -name '.*' -type f 2> /dev/null) ]] || fail "something half-written is left"
+finish
