@@ -28,7 +28,7 @@ image_size=64
 arch="growth=16,blocks=3-6-6-3,init=32"
 epochs=8
 batch_size=32
-least_auroc=0.60  # chance is 0.5
+least_auroc=0.65  # chance is 0.5
 
 out="${out:-$PWD/build/demo}"
 marker=".densetree-demo"
@@ -58,7 +58,7 @@ step "evaluate on unseen patients" eval --run "$out/run" --data "$out/data" --sp
   --out "$out/eval"
 
 metrics="$out/eval/metrics.json"
-mean_auroc="$(sed -n 's/.*"mean_auroc": *\([0-9.]*\).*/\1/p' "$metrics")"
+mean_auroc="$(sed -n 's/.*"mean_auroc": *\(0\.[0-9]\{1,4\}\|1\.0\).*/\1/p' "$metrics")"
 [[ -n $mean_auroc ]] || { echo "demo: error: $metrics holds no mean_auroc" >&2; exit 1; }
 
 echo
