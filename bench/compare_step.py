@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""Runs this engine and PyTorch in turn on the same training step (or inference), and prints medians and ratios.
+
+    bench/compare_step.py                                  training, DenseNet-121, 224x224, batch 16, fp32, all cores
+    bench/compare_step.py --what infer
+    bench/compare_step.py --python /usr/bin/python3 --python venv/bin/python   the better of the two counts
+
+Every contestant is a process of its own: `bench_step --worker` of this engine in its memory modes, and torch_step.py
+in PyTorch's. All are started and warmed up, then each runs one step in turn, A B C … A B C …, so that whatever else
+happens on the machine happens to all of them. While one runs the others wait without using a core.
+
+Memory is the peak of resident memory of the process (VmHWM), and that less what was resident before the model was
+built: libraries and interpreters do not count.
+"""
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+PEER_MODES = {"train": ["nchw", "channels_last", "memory_efficient"], "infer": ["nchw", "channels_last"]}
+
+
+class Contestant:
+    """A worker process that runs steps when told to."""
+
+    def __init__(self, command, ours):
+        self.ours = ours
+        self.command = command
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.about = self.read()
+        self.seconds = []
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(map(str, self.command))} ended with status {self.process.wait()}")
+        return json.loads(line)
+
+    def run(self, steps):
+        self.process.stdin.write(f"run {steps}\n")
+        self.process.stdin.flush()
+        answer = self.read()
+        self.peak = answer["peak_bytes"]
+        return answer["seconds"]
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+    def result(self, batch):
+        median = statistics.median(self.seconds)
+        return {
+            **self.about, "ours": self.ours, "seconds_median": median, "seconds_min": min(self.seconds),
+            "seconds_max": max(self.seconds), "images_per_second": batch / median, "seconds": self.seconds,
+            "peak_bytes": self.peak, "step_bytes": self.peak - self.about["baseline_bytes"]}
+
+
+def start_all(args):
+    shape = ["--arch", args.arch, "--batch-size", str(args.batch_size), "--image-size", str(args.image_size),
+             "--threads", str(args.threads)]
+    contestants = []
+    for memory in args.memory if args.what == "train" else args.memory[:1]:
+        contestants.append(Contestant([args.bench_step, "--worker", args.what, "--memory", memory, *shape], True))
+    for python in args.python:
+        for mode in PEER_MODES[args.what]:
+            contestants.append(Contestant([python, str(HERE / "torch_step.py"), args.what, mode, *shape], False))
+    return contestants
+
+
+def load_average():
+    return os.getloadavg()[0]
+
+
+def table(results):
+    lines = [f"{'':38} {'median ms':>10} {'min':>8} {'max':>8} {'images/s':>9} {'peak MB':>8} {'step MB':>8}"]
+    for r in results:
+        lines.append(f"{r['name']:38} {1e3 * r['seconds_median']:10.1f} {1e3 * r['seconds_min']:8.1f} "
+                     f"{1e3 * r['seconds_max']:8.1f} {r['images_per_second']:9.2f} {r['peak_bytes'] / 1e6:8.0f} "
+                     f"{r['step_bytes'] / 1e6:8.0f}")
+    return "\n".join(lines)
+
+
+def ratios(results, what):
+    """This engine's first memory mode against the best peer: speed, and memory against the leanest."""
+    ours = next(r for r in results if r["ours"])
+    peers = [r for r in results if not r["ours"]]
+    fastest = max(peers, key=lambda r: r["images_per_second"])
+    leanest = min(peers, key=lambda r: r["step_bytes"])
+    found = {"speed": ours["images_per_second"] / fastest["images_per_second"], "fastest_peer": fastest["name"],
+             "memory": ours["step_bytes"] / leanest["step_bytes"], "leanest_peer": leanest["name"], "ours": ours["name"]}
+    print(f"\n{ours['name']} is {found['speed']:.2f}x as fast as {fastest['name']}, the fastest peer, and takes "
+          f"{found['memory']:.2f}x the memory of {leanest['name']}, the leanest ({what}).")
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--what", choices=["train", "infer"], default="train")
+    parser.add_argument("--arch", default="densenet121", help="densenet121, 161, 169, 201 or 264")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
+    parser.add_argument("--memory", default=["shared"], type=lambda text: text.split(","),
+                        help="this engine's memory modes, after commas (default: shared)")
+    parser.add_argument("--python", action="append", help="an interpreter with torch; may be given several times")
+    parser.add_argument("--bench-step", default=str(HERE.parent / "build/release/bin/bench_step"))
+    parser.add_argument("--rounds", type=int, default=7, help="measured steps of each")
+    parser.add_argument("--warmup", type=int, default=2, help="steps of each before that")
+    parser.add_argument("--out", help="write everything as JSON, for instance bench/results/NAME.json")
+    args = parser.parse_args()
+    args.python = args.python or ["/usr/bin/python3"]
+    args.threads = args.threads or os.cpu_count()
+
+    contestants = []
+    load_before = load_average()
+    try:
+        contestants = start_all(args)
+        for contestant in contestants:
+            contestant.run(args.warmup)
+        for round_number in range(args.rounds):
+            for contestant in contestants:
+                contestant.seconds += contestant.run(1)
+            print(f"round {round_number + 1} of {args.rounds}", file=sys.stderr)
+    except (OSError, RuntimeError) as error:
+        sys.exit(f"compare_step: error: {error}")
+    finally:
+        for contestant in contestants:
+            contestant.end()
+
+    results = [contestant.result(args.batch_size) for contestant in contestants]
+    load_after = load_average()
+    hardware = results[0]["hardware"]
+    print(f"{args.what} {args.arch}, {args.image_size}x{args.image_size}, batch {args.batch_size}, fp32, "
+          f"{args.threads} threads on {hardware}; load average {load_before:.2f} before, {load_after:.2f} after\n")
+    print(table(results))
+    found = ratios(results, args.what)
+    if load_before > 0.7:
+        print("The machine was busy before this began: take these figures with caution.")
+    if args.out:
+        report = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                  "what": args.what, "arch": args.arch, "batch_size": args.batch_size, "image_size": args.image_size,
+                  "precision": "fp32", "threads": args.threads, "hardware": hardware, "kernel": platform.release(),
+                  "load_before": load_before, "rounds": args.rounds, "warmup": args.warmup, "ratios": found,
+                  "results": results}
+        pathlib.Path(args.out).write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
