@@ -1,0 +1,90 @@
+// Metrics over as many images, patients and labels as ChestX-ray14 has: ranking, AUROC, and the bootstrap over
+// patients.
+#include <benchmark/benchmark.h>
+
+#include "bench/harness.h"
+#include "kernels/core/philox.h"
+#include "tree/bootstrap.h"
+#include "tree/metrics.h"
+
+namespace densetree::bench {
+namespace {
+
+struct TreeSettings {
+  std::size_t images = 112'120, labels = 14, draws = 1000;
+  std::uint32_t patients = 30'805;
+  int threads = 0;
+};
+
+// Scores that know something of the truth; one label in ten is positive.
+struct RandomScores {
+  explicit RandomScores(const TreeSettings& s) {
+    RandomStream random(1, RandomUse::kSynth);
+    for (std::size_t i = 0; i < s.images; ++i) {
+      patients.push_back(random.below(s.patients));
+      for (std::size_t label = 0; label < s.labels; ++label) {
+        const bool positive = random.uniform() < 0.1f;
+        scores.push_back(0.8 * random.uniform() + (positive ? 0.2 : 0.0));
+        targets.push_back(positive ? 1.0f : 0.0f);
+      }
+    }
+  }
+  std::vector<double> scores;
+  std::vector<float> targets;
+  std::vector<std::uint32_t> patients;
+};
+
+std::vector<tree::Ranking> rank_all(const TreeSettings& s, const RandomScores& set) {
+  std::vector<tree::Ranking> rankings;
+  for (std::size_t label = 0; label < s.labels; ++label) {
+    rankings.push_back(
+        tree::rank({set.scores.data() + label, s.images, s.labels}, {set.targets.data() + label, s.images, s.labels}));
+  }
+  return rankings;
+}
+
+void run(const TreeSettings& s) {
+  const RandomScores set(s);
+  const std::vector<tree::Ranking> rankings = rank_all(s, set);
+  const std::string shape = fmt::format("{}x{}", s.images, s.labels);
+  benchmark::RegisterBenchmark(("rank/" + shape).c_str(), [&](benchmark::State& state) {
+    for (auto _ : state) {
+      benchmark::DoNotOptimize(rank_all(s, set).data());
+    }
+  })->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark(("auroc/" + shape).c_str(), [&](benchmark::State& state) {
+    for (auto _ : state) {
+      for (const tree::Ranking& ranking : rankings) {
+        benchmark::DoNotOptimize(tree::auroc(ranking));
+      }
+    }
+  })->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark(
+      fmt::format("bootstrap/{}/{}_draws", shape, s.draws).c_str(),
+      [&](benchmark::State& state) {
+        for (auto _ : state) {
+          benchmark::DoNotOptimize(
+              tree::bootstrap(rankings, set.scores, set.targets, set.patients, s.patients, s.draws, 1, s.threads)
+                  .data());
+        }
+        state.counters["weights"] = benchmark::Counter(static_cast<double>(s.images * s.labels * s.draws),
+                                                       benchmark::Counter::kIsIterationInvariantRate);
+      })
+      ->Unit(benchmark::kMillisecond)
+      ->UseRealTime();
+  run_registered(make_device("cpu", s.threads)->info());
+}
+
+}  // namespace
+}  // namespace densetree::bench
+
+int main(int argc, char** argv) {
+  CLI::App app("Times the metrics of a label set as large as ChestX-ray14.", "bench_tree");
+  densetree::bench::TreeSettings s;
+  app.add_option("--images", s.images)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--labels", s.labels)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--patients", s.patients)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--draws", s.draws, "of the bootstrap")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--threads", s.threads, "0: all cores")->check(CLI::NonNegativeNumber);
+  return densetree::bench::run_program(app, argc, argv, [&] { densetree::bench::run(s); });
+}
