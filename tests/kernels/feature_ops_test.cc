@@ -310,6 +310,31 @@ TEST_P(AffineTest, NormalizeBackward) {
   }
 }
 
+// A shift of a channel changes nothing behind its batch norm, so its gradients add up to zero. Roundings do so only
+// as a random walk, as long as none has a side: mean(S) rounded to fp32 would, over all pixels.
+TEST_P(AffineTest, GradientsOfAChannelAddUpToZero) {
+  const Shape shape{4, 16, 40, 40};
+  const Placement place{device().layout(Use::kStack)};
+  const Values x = random_values(shape.elements(), 1, -2, 2), s = random_values(shape.elements(), 2, 0, 2);
+  const reference::ChannelStatistics batch = reference::channel_statistics(shape, x, kBatchNormEps);
+  const reference::AffineValues unit{batch.mean, batch.rstd, Values(16, 1.0), Values(16, 0.0)};
+  const reference::AffineGradient total = reference::affine_backward(shape, s, x, unit);
+  const SumsArrays sums(device(), total.s_sum, total.s_xhat);
+  const Floats mean(device(), batch.mean), variance(device(), batch.variance), rstd(device(), batch.rstd);
+  const Tensor x_device(device(), shape, place, x), s_device(device(), shape, place, s), dx(device(), shape, place);
+  device().normalize_backward(s_device.view(), x_device.view(), {mean.data(), variance.data(), rstd.data()}, sums.get(),
+                              dx.view());
+  const Values got = reference::global_average_pool(shape, dx.read());  // (N, C)
+  for (std::size_t c = 0; c < 16; ++c) {
+    double sum = 0, pixels = static_cast<double>(shape.pixels());
+    for (std::size_t n = 0; n < 4; ++n) {
+      sum += got[n * 16 + c] * pixels;
+    }
+    // |S| <= 2 and rstd < 1: an element errs by about eps/2, and 6400 of them by 80 times that.
+    EXPECT_NEAR(sum, 0, 5 * 80 * kEps / 2) << "channel " << c;
+  }
+}
+
 // ---- The whole of it against the textbook --------------------------------------------------------
 
 // A consumer of the first `channels` of a feature: its own γ and β, and the gradient that comes back to it.
