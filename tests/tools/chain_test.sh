@@ -29,7 +29,7 @@ for round in 0 1 2 3; do
     sleep 0.05
   done
   sleep 0.0$round
-  kill -KILL $pid 2> /dev/null && [[ $(wc -l < "$work/killed/metrics.csv" 2> /dev/null || echo 0) -lt 4 ]] && killed=$((killed + 1))
+  kill -KILL $pid 2> /dev/null && [[ $(cat "$work/killed/metrics.csv" 2> /dev/null | wc -l) -lt 4 ]] && killed=$((killed + 1))
   wait $pid 2> /dev/null
 done
 [[ $killed -gt 0 ]] || fail "no training was killed before its end; the test shows nothing"
