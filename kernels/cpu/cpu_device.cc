@@ -101,7 +101,10 @@ void CpuDevice::fill(void* memory, std::uint8_t value, std::size_t bytes) {
 
 std::unique_ptr<Convolution> CpuDevice::make_convolution(const ConvolutionShape& shape) {
   omp_set_num_threads(threads_);
-  return make_onednn_convolution(shape, layout(shape.input_use), layout(shape.output_use));
+  auto convolution = make_onednn_convolution(shape, layout(shape.input_use), layout(shape.output_use));
+  const bool first = shape.input_use == Use::kInput && shape.output_use == Use::kSpatial;
+  return first && shape.training ? make_first_convolution(shape, std::move(convolution), lanes_, threads_)
+                                 : std::move(convolution);
 }
 
 }  // namespace densetree

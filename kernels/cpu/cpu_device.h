@@ -67,4 +67,9 @@ class CpuDevice final : public Device {
 // A oneDNN convolution for this processor (kernels/cpu/convolution.cc).
 std::unique_ptr<Convolution> make_onednn_convolution(const ConvolutionShape& shape, Layout input, Layout output);
 
+// For training: the same convolution from planar input to channels in blocks of `lanes`, its forward pass with less
+// rounding error (kernels/cpu/first_convolution.cc).
+std::unique_ptr<Convolution> make_first_convolution(const ConvolutionShape& shape, std::unique_ptr<Convolution> vendor,
+                                                    std::int64_t lanes, int threads);
+
 }  // namespace densetree
