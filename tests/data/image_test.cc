@@ -170,6 +170,10 @@ TEST(Image, SixteenBitsAreRounded) {
 
 TEST(Image, LuminanceKeepsGreyAndWeighsColourAsPilDoes) {
   for (unsigned v = 0; v < 256; ++v) EXPECT_EQ(luminance(v, v, v), v);
+  for (unsigned i = 0; i < 52 * 52 * 52; ++i) {  // the weights are the nearest in 1/65536
+    const unsigned r = i % 52 * 5, g = i / 52 % 52 * 5, b = i / 52 / 52 * 5;
+    ASSERT_NEAR(luminance(r, g, b), 0.299 * r + 0.587 * g + 0.114 * b, 0.5 + 0.004) << r << ' ' << g << ' ' << b;
+  }
   EXPECT_EQ(luminance(255, 0, 0), 76);
   EXPECT_EQ(luminance(0, 255, 0), 150);
   EXPECT_EQ(luminance(0, 0, 255), 29);
