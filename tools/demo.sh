@@ -26,7 +26,7 @@ images=1600
 drawn_size=128
 image_size=64
 arch="growth=16,blocks=3-6-6-3,init=32"
-epochs=8
+epochs=6
 batch_size=32
 least_auroc=0.65  # chance is 0.5
 
@@ -37,7 +37,7 @@ if [[ -d $out && -n "$(ls -A "$out")" && ! -e $out/$marker ]]; then
   exit 1
 fi
 
-build_release densetree
+build_release densetree bench/all
 densetree="$PWD/$build_dir/bin/densetree"
 
 rm -rf "$out"/{synthetic,data,run,eval}
