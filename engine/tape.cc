@@ -5,8 +5,8 @@
 namespace densetree {
 
 Tensor Tensor::slice(std::int64_t begin, std::int64_t count) const {
-  check(begin >= 0 && count > 0 && begin + count <= shape.c, "channels [{}, {}) are not within a tensor of {} channels",
-        begin, begin + count, shape.c);
+  check(begin >= 0 && count > 0 && begin <= shape.c && count <= shape.c - begin,
+        "{} channels from {} on are not within a tensor of {} channels", count, begin, shape.c);
   Tensor part = *this;
   part.first += begin;
   part.shape.c = count;

@@ -38,6 +38,13 @@ std::string ConvolutionShape::describe() const {
                      input.w, out_channels);
 }
 
+void ConvolutionShape::validate() const {
+  check(input.n > 0 && input.c > 0 && input.h > 0 && input.w > 0 && out_channels > 0 && kernel > 0 && stride > 0 &&
+            padding >= 0,
+        "{} padding {}: sizes, kernel and stride must be positive and padding not negative", describe(), padding);
+  check(input.h + 2 * padding >= kernel && input.w + 2 * padding >= kernel, "{}: the output is empty", describe());
+}
+
 std::unique_ptr<Device> make_device(const std::string& name, int threads) {
   check(threads >= 0, "threads is {}; use 0 for all cores or a positive number", threads);
   if (name == "cpu") {

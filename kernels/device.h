@@ -2,7 +2,8 @@
 // and everything above it; engine, nn and tree see no oneDNN, cuDNN or CUDA header.
 //
 // Conventions
-//  - All pointers are device pointers of this device. Per-channel arrays are float[C] (C of the view).
+//  - All pointers are device pointers of this device. Per-channel arrays are float[C] (C of the view) unless they say
+//    otherwise.
 //  - Operations are queued in order on the device's stream; synchronize() waits. On the CPU they run at once.
 //  - Nothing here allocates after make_convolution(): scratch memory is handed in as `workspace`.
 //  - Operations check shapes and throw Error naming the operation. Numbers are computed in fp32 with
@@ -48,6 +49,8 @@ struct ConvolutionShape {
             (input.w + 2 * padding - kernel) / stride + 1};
   }
   std::int64_t weights() const { return out_channels * input.c * kernel * kernel; }
+  // Throws Error where a number makes no sense: an empty input, a kernel or stride below 1, negative padding.
+  void validate() const;
   std::string describe() const;  // "conv 3x3 stride 1 (16, 128, 56, 56) -> 32"
 };
 
@@ -192,7 +195,7 @@ class Device {
   virtual void loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
                     std::int64_t l, double* loss, float* dz) = 0;
 
-  // *norm = sqrt(Σ g²) (double in device memory).
+  // *norm = sqrt(Σ g²) (double in device memory). The workspace is reduction_bytes(1) long.
   virtual void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) = 0;
   // Adam (Kingma & Ba 2015) over all n parameters in one pass; with clip_norm it reads *norm, else norm may be null.
   virtual void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,

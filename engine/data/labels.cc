@@ -1,5 +1,6 @@
 #include "engine/data/labels.h"
 
+#include <algorithm>
 #include <charconv>
 #include <unordered_map>
 

@@ -1,5 +1,6 @@
 #include "engine/data/split.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "engine/io/file.h"

@@ -47,8 +47,8 @@ const char* name_of(Layout layout) {
 }
 
 View View::slice(std::int64_t begin, std::int64_t count) const {
-  check(begin >= 0 && count > 0 && begin + count <= c, "channels [{}, {}) are not within a view of {} channels", begin,
-        begin + count, c);
+  check(begin >= 0 && count > 0 && begin <= c && count <= c - begin,
+        "channels [{}, {}) are not within a view of {} channels", begin, begin + count, c);
   View part = *this;
   part.first = (first + begin) % block;
   part.data = static_cast<char*>(data) + (first + begin) / block * block_stride * size_of(dtype);

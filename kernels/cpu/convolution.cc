@@ -60,12 +60,11 @@ class OneDnnConvolution final : public Convolution {
  public:
   OneDnnConvolution(const ConvolutionShape& shape, Layout input, Layout output)
       : shape_(shape), input_(input), output_(output), stream_(cpu_engine()) {
+    shape.validate();
     check(is_slabs(input) == is_slabs(output) &&
               (!is_slabs(input) || (shape.kernel == 1 && shape.stride == 1 && shape.padding == 0)),
           "{}: only 1x1 convolutions with stride 1 work on stacks, from stack to stack", shape.describe());
     const Shape out = shape.output();
-    check(shape.input.elements() > 0 && out.h > 0 && out.w > 0 && shape.out_channels > 0, "{}: the output is empty",
-          shape.describe());
     try {
       build(activation_desc(shape.input, input), activation_desc(out, output));
     } catch (const dnnl::error& e) {

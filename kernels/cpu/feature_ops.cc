@@ -3,6 +3,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/lines.h"
 #include "kernels/functors/image.h"
 #include "kernels/functors/normalization.h"
@@ -57,26 +58,25 @@ double total(const double* partial, const View& x, std::int64_t which, std::int6
   return sum;
 }
 
-// Σx and Σx² of a line; copies it to y where y is given.
+// Σx and Σx² of a line; copies it to y where kCopy.
 template <int kLanes, bool kCopy>
 void sum_line(Line<float> x, Line<float> y, std::int64_t pixels, double* sum, double* square) {
-  double a[kLanes] = {}, b[kLanes] = {};
+  using G = cpu::Group<kLanes>;
+  typename G::Double a[G::kParts] = {}, b[G::kParts] = {};
   for (std::int64_t p = 0; p < pixels; ++p) {
-    const float* from = x.data + p * (kLanes > 1 ? kLanes : x.stride);
-    float* to = kCopy ? y.data + p * (kLanes > 1 ? kLanes : y.stride) : nullptr;
-#pragma omp simd
-    for (int l = 0; l < kLanes; ++l) {
-      const double value = from[l];
-      a[l] += value;
-      b[l] += value * value;
+    for (int part = 0; part < G::kParts; ++part) {
+      const auto value = G::load(x.at<kLanes>(p) + part * G::kWidth);
+      const auto wide = G::widen(value);
+      a[part] += wide;
+      b[part] += wide * wide;
       if constexpr (kCopy) {
-        to[l] = from[l];
+        G::store(value, y.at<kLanes>(p) + part * G::kWidth);
       }
     }
   }
-  for (int l = 0; l < kLanes; ++l) {
-    sum[l] += a[l];
-    square[l] += b[l];
+  for (int part = 0; part < G::kParts; ++part) {
+    G::add_to(sum + part * G::kWidth, a[part]);
+    G::add_to(square + part * G::kWidth, b[part]);
   }
 }
 
@@ -90,19 +90,29 @@ void finish_statistics(const View& x, float eps, const double* partial, const St
   }
 }
 
+// Batch norm's numbers of the channels from `channel` on.
+template <class G>
+AffineOf<typename G::Float> affine_of(const Affine& affine, std::int64_t channel) {
+  ChannelAffine f[G::kWidth];
+  for (int l = 0; l < G::kWidth; ++l) {
+    const std::int64_t c = channel + l;
+    f[l] = {affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]};
+  }
+  return {G::gather([&](int l) { return f[l].mean; }), G::gather([&](int l) { return f[l].scale; }),
+          G::gather([&](int l) { return f[l].shift; }), G::gather([&](int l) { return f[l].gamma; })};
+}
+
 template <int kLanes>
 void affine_line(Line<float> x, Line<float> y, std::int64_t pixels, const Affine& affine, std::int64_t channel,
                  bool relu) {
-  ChannelAffine f[kLanes];
-  for (int l = 0; l < kLanes; ++l) {
-    f[l] = {affine.mean[channel + l], affine.rstd[channel + l], affine.gamma[channel + l], affine.beta[channel + l]};
+  using G = cpu::Group<kLanes>;
+  AffineOf<typename G::Float> f[G::kParts];
+  for (int part = 0; part < G::kParts; ++part) {
+    f[part] = affine_of<G>(affine, channel + part * G::kWidth);
   }
   for (std::int64_t p = 0; p < pixels; ++p) {
-    const float* from = x.data + p * (kLanes > 1 ? kLanes : x.stride);
-    float* to = y.data + p * (kLanes > 1 ? kLanes : y.stride);
-#pragma omp simd
-    for (int l = 0; l < kLanes; ++l) {
-      to[l] = f[l].forward(from[l], relu);
+    for (int part = 0; part < G::kParts; ++part) {
+      G::store(f[part].forward(G::load(x.at<kLanes>(p) + part * G::kWidth), relu), y.at<kLanes>(p) + part * G::kWidth);
     }
   }
 }
@@ -110,39 +120,44 @@ void affine_line(Line<float> x, Line<float> y, std::int64_t pixels, const Affine
 template <int kLanes>
 void affine_backward_line(Line<float> x, Line<float> dy, Line<float> s, std::int64_t pixels, const Affine& affine,
                           std::int64_t channel, bool relu, bool accumulate, double* sum_dz_centered, double* sum_dz) {
-  ChannelAffine f[kLanes];
-  double a[kLanes] = {}, b[kLanes] = {};
-  for (int l = 0; l < kLanes; ++l) {
-    f[l] = {affine.mean[channel + l], affine.rstd[channel + l], affine.gamma[channel + l], affine.beta[channel + l]};
+  using G = cpu::Group<kLanes>;
+  AffineOf<typename G::Float> f[G::kParts];
+  typename G::Double a[G::kParts] = {}, b[G::kParts] = {};
+  for (int part = 0; part < G::kParts; ++part) {
+    f[part] = affine_of<G>(affine, channel + part * G::kWidth);
   }
   for (std::int64_t p = 0; p < pixels; ++p) {
-    const float* value = x.data + p * (kLanes > 1 ? kLanes : x.stride);
-    const float* gradient = dy.data + p * (kLanes > 1 ? kLanes : dy.stride);
-    float* to = s.data + p * (kLanes > 1 ? kLanes : s.stride);
-#pragma omp simd
-    for (int l = 0; l < kLanes; ++l) {
-      const float dz = f[l].backward(value[l], gradient[l], relu);
-      a[l] += double{dz} * double{f[l].centered(value[l])};
-      b[l] += double{dz};
-      to[l] = (accumulate ? to[l] : 0.0f) + f[l].gamma * dz;
+    for (int part = 0; part < G::kParts; ++part) {
+      const int lane = part * G::kWidth;
+      const auto value = G::load(x.at<kLanes>(p) + lane),
+                 dz = f[part].backward(value, G::load(dy.at<kLanes>(p) + lane), relu);
+      a[part] += G::widen(dz) * G::widen(f[part].centered(value));
+      b[part] += G::widen(dz);
+      const auto before = accumulate ? G::load(s.at<kLanes>(p) + lane) : typename G::Float{};
+      G::store(before + f[part].gamma * dz, s.at<kLanes>(p) + lane);
     }
   }
-  for (int l = 0; l < kLanes; ++l) {
-    sum_dz_centered[l] += a[l];
-    sum_dz[l] += b[l];
+  for (int part = 0; part < G::kParts; ++part) {
+    G::add_to(sum_dz_centered + part * G::kWidth, a[part]);
+    G::add_to(sum_dz + part * G::kWidth, b[part]);
   }
 }
 
 template <int kLanes>
 void normalize_backward_line(Line<float> s, Line<float> x, Line<float> dx, std::int64_t pixels,
-                             const ChannelNormalizeGradient* f) {
+                             const ChannelNormalizeGradient* channels) {
+  using G = cpu::Group<kLanes>;
+  NormalizeGradientOf<typename G::Float> f[G::kParts];
+  for (int part = 0; part < G::kParts; ++part) {
+    const ChannelNormalizeGradient* c = channels + part * G::kWidth;
+    f[part] = {G::gather([&](int l) { return c[l].mean; }), G::gather([&](int l) { return c[l].rstd; }),
+               G::gather([&](int l) { return c[l].mean_s; }), G::gather([&](int l) { return c[l].rest; }),
+               G::gather([&](int l) { return c[l].slope; })};
+  }
   for (std::int64_t p = 0; p < pixels; ++p) {
-    const float* gradient = s.data + p * (kLanes > 1 ? kLanes : s.stride);
-    const float* value = x.data + p * (kLanes > 1 ? kLanes : x.stride);
-    float* to = dx.data + p * (kLanes > 1 ? kLanes : dx.stride);
-#pragma omp simd
-    for (int l = 0; l < kLanes; ++l) {
-      to[l] = f[l](value[l], gradient[l]);
+    for (int part = 0; part < G::kParts; ++part) {
+      const int lane = part * G::kWidth;
+      G::store(f[part](G::load(x.at<kLanes>(p) + lane), G::load(s.at<kLanes>(p) + lane)), dx.at<kLanes>(p) + lane);
     }
   }
 }
@@ -250,6 +265,9 @@ void CpuDevice::affine_relu_backward(const View& dy, const View& x, const Affine
                                   accumulate, sum0, sum1);
     });
   });
+  if (!accumulate) {
+    cpu::clear_padding(s);
+  }
   for (std::int64_t c = 0; c < x.c; ++c) {
     const double gamma_sum = total(partial, x, 0, c) * affine.rstd[c], beta_sum = total(partial, x, 1, c);
     dgamma[c] = static_cast<float>(gamma_sum);

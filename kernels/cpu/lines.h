@@ -23,6 +23,10 @@ template <class T>
 struct Line {
   T* data;
   std::int64_t stride;
+  template <int kLanes>
+  T* at(std::int64_t pixel) const {
+    return data + pixel * (kLanes > 1 ? kLanes : stride);
+  }
 };
 
 template <class T = float>

@@ -3,6 +3,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/lines.h"
 
 namespace densetree {
@@ -38,36 +39,49 @@ std::uint8_t* choice_line(std::uint8_t* choice, const View& y, std::int64_t imag
 // Calls body(input pixel, which of the kernel² taps) for the taps of one output pixel that lie inside the image.
 template <class Body>
 void for_each_tap(const Window& w, std::int64_t row, std::int64_t column, const Body& body) {
-  for (int i = 0; i < w.kernel; ++i) {
-    const std::int64_t y = row * w.stride - w.padding + i;
-    for (int j = 0; j < w.kernel; ++j) {
-      const std::int64_t x = column * w.stride - w.padding + j;
-      if (y >= 0 && y < w.in_h && x >= 0 && x < w.in_w) {
-        body(y * w.in_w + x, static_cast<std::uint8_t>(i * w.kernel + j));
-      }
+  const std::int64_t top = row * w.stride - w.padding, left = column * w.stride - w.padding;
+  const int first_row = static_cast<int>(std::max<std::int64_t>(0, -top));
+  const int first_column = static_cast<int>(std::max<std::int64_t>(0, -left));
+  const int end_row = static_cast<int>(std::min<std::int64_t>(w.kernel, w.in_h - top));
+  const int end_column = static_cast<int>(std::min<std::int64_t>(w.kernel, w.in_w - left));
+  for (int i = first_row; i < end_row; ++i) {
+    for (int j = first_column; j < end_column; ++j) {
+      body((top + i) * w.in_w + left + j, i * w.kernel + j);
     }
   }
 }
 
+int first_tap(const Window& w, std::int64_t row, std::int64_t column) {
+  const std::int64_t i = std::max<std::int64_t>(0, w.padding - row * w.stride);
+  const std::int64_t j = std::max<std::int64_t>(0, w.padding - column * w.stride);
+  return static_cast<int>(i * w.kernel + j);
+}
+
 template <int kLanes>
 void max_line(const Window& w, Line<float> x, Line<float> y, std::uint8_t* choice) {
+  using G = cpu::Group<kLanes>;
   for (std::int64_t row = 0; row < w.out_h; ++row) {
     for (std::int64_t column = 0; column < w.out_w; ++column) {
-      float best[kLanes];
-      std::uint8_t winner[kLanes] = {};
-      std::fill_n(best, kLanes, -std::numeric_limits<float>::infinity());
-      for_each_tap(w, row, column, [&](std::int64_t pixel, std::uint8_t tap) {
-        const float* from = x.data + pixel * x.stride;
-        for (int l = 0; l < kLanes; ++l) {
-          const bool better = from[l] > best[l] || from[l] != from[l];  // a NaN wins and stays, as in torch
-          best[l] = better ? from[l] : best[l];
-          winner[l] = better ? tap : winner[l];
+      typename G::Float best[G::kParts];
+      typename G::Int winner[G::kParts];
+      for (int part = 0; part < G::kParts; ++part) {
+        best[part] = typename G::Float{} - std::numeric_limits<float>::infinity();
+        winner[part] = typename G::Int{} + first_tap(w, row, column);  // where all are −∞
+      }
+      for_each_tap(w, row, column, [&](std::int64_t pixel, int tap) {
+        for (int part = 0; part < G::kParts; ++part) {
+          const auto value = G::load(x.at<kLanes>(pixel) + part * G::kWidth);
+          const auto better = (value > best[part]) | (value != value);  // a NaN wins and stays, as in torch
+          best[part] = better ? value : best[part];
+          winner[part] = better ? typename G::Int{} + tap : winner[part];
         }
       });
       const std::int64_t pixel = row * w.out_w + column;
-      std::copy_n(best, kLanes, y.data + pixel * y.stride);
-      if (choice) {
-        std::copy_n(winner, kLanes, choice + pixel * 16);
+      for (int part = 0; part < G::kParts; ++part) {
+        G::store(best[part], y.at<kLanes>(pixel) + part * G::kWidth);
+        if (choice) {
+          G::store_bytes(winner[part], choice + pixel * 16 + part * G::kWidth);
+        }
       }
     }
   }
@@ -75,36 +89,40 @@ void max_line(const Window& w, Line<float> x, Line<float> y, std::uint8_t* choic
 
 template <int kLanes>
 void max_backward_line(const Window& w, Line<float> dy, const std::uint8_t* choice, Line<float> dx) {
+  using G = cpu::Group<kLanes>;
   for (std::int64_t p = 0; p < w.in_h * w.in_w; ++p) {
-    std::fill_n(dx.data + p * dx.stride, kLanes, 0.0f);
+    std::fill_n(dx.at<kLanes>(p), kLanes, 0.0f);
   }
   for (std::int64_t row = 0; row < w.out_h; ++row) {
     for (std::int64_t column = 0; column < w.out_w; ++column) {
       const std::int64_t pixel = row * w.out_w + column;
-      const float* from = dy.data + pixel * dy.stride;
-      for_each_tap(w, row, column, [&](std::int64_t in, std::uint8_t tap) {
-        float* to = dx.data + in * dx.stride;
-        for (int l = 0; l < kLanes; ++l) {
-          to[l] += choice[pixel * 16 + l] == tap ? from[l] : 0.0f;
-        }
-      });
+      for (int part = 0; part < G::kParts; ++part) {
+        const int lane = part * G::kWidth;
+        const auto gradient = G::load(dy.at<kLanes>(pixel) + lane);
+        const auto winner = G::load_bytes(choice + pixel * 16 + lane);
+        for_each_tap(w, row, column, [&](std::int64_t in, int tap) {
+          float* to = dx.at<kLanes>(in) + lane;
+          G::store(G::load(to) + (winner == tap ? gradient : typename G::Float{}), to);
+        });
+      }
     }
   }
 }
 
 template <int kLanes>
 void average_line(const Window& w, Line<float> x, Line<float> y) {
+  using G = cpu::Group<kLanes>;
   const float scale = 1.0f / static_cast<float>(w.kernel * w.kernel);
   for (std::int64_t row = 0; row < w.out_h; ++row) {
     for (std::int64_t column = 0; column < w.out_w; ++column) {
-      float sum[kLanes] = {};
-      for_each_tap(w, row, column, [&](std::int64_t pixel, std::uint8_t) {
-        for (int l = 0; l < kLanes; ++l) {
-          sum[l] += x.data[pixel * x.stride + l];
+      typename G::Float sum[G::kParts] = {};
+      for_each_tap(w, row, column, [&](std::int64_t pixel, int) {
+        for (int part = 0; part < G::kParts; ++part) {
+          sum[part] += G::load(x.at<kLanes>(pixel) + part * G::kWidth);
         }
       });
-      for (int l = 0; l < kLanes; ++l) {
-        y.data[(row * w.out_w + column) * y.stride + l] = sum[l] * scale;
+      for (int part = 0; part < G::kParts; ++part) {
+        G::store(sum[part] * scale, y.at<kLanes>(row * w.out_w + column) + part * G::kWidth);
       }
     }
   }

@@ -27,27 +27,29 @@ void CpuDevice::linear_backward(const float* x, const float* w, const float* dy,
 #pragma omp parallel for schedule(static) num_threads(threads_)
   for (std::int64_t j = 0; j < l; ++j) {
     double bias = 0;
-    std::fill_n(dw + j * k, k, 0.0f);
     for (std::int64_t i = 0; i < n; ++i) {
-      const float gradient = dy[i * l + j];
-      bias += gradient;
-      for (std::int64_t c = 0; c < k; ++c) {
-        dw[j * k + c] += gradient * x[i * k + c];
-      }
+      bias += dy[i * l + j];
     }
     db[j] = static_cast<float>(bias);
+    for (std::int64_t c = 0; c < k; ++c) {
+      double sum = 0;
+      for (std::int64_t i = 0; i < n; ++i) {
+        sum += double{dy[i * l + j]} * double{x[i * k + c]};
+      }
+      dw[j * k + c] = static_cast<float>(sum);
+    }
   }
   if (!dx) {
     return;
   }
 #pragma omp parallel for schedule(static) num_threads(threads_)
   for (std::int64_t i = 0; i < n; ++i) {
-    std::fill_n(dx + i * k, k, 0.0f);
-    for (std::int64_t j = 0; j < l; ++j) {
-      const float gradient = dy[i * l + j];
-      for (std::int64_t c = 0; c < k; ++c) {
-        dx[i * k + c] += gradient * w[j * k + c];
+    for (std::int64_t c = 0; c < k; ++c) {
+      double sum = 0;
+      for (std::int64_t j = 0; j < l; ++j) {
+        sum += double{dy[i * l + j]} * double{w[j * k + c]};
       }
+      dx[i * k + c] = static_cast<float>(sum);
     }
   }
 }

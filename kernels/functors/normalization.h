@@ -5,41 +5,44 @@
 
 namespace densetree {
 
-// One channel's z = γ·x̂ + β, with x̂ = (x − mean)·rstd, folded into one multiply-add.
-struct ChannelAffine {
-  float mean, scale, shift, gamma;  // scale = γ·rstd, shift = β − mean·scale
+// T is float, or a vector of floats where several channels are computed at once (kernels/cpu/lanes.h).
 
-  ChannelAffine() = default;
-  DT_HD ChannelAffine(float mean_, float rstd, float gamma_, float beta_)
-      : mean(mean_),
-        scale(gamma_ * rstd),
-        shift(static_cast<float>(double{beta_} - double{mean_} * scale)),
-        gamma(gamma_) {}
+// z = γ·x̂ + β, with x̂ = (x − mean)·rstd, folded into one multiply-add.
+template <class T>
+struct AffineOf {
+  T mean, scale, shift, gamma;  // scale = γ·rstd, shift = β − mean·scale
 
-  DT_HD float centered(float x) const { return x - mean; }  // x̂/rstd
-  DT_HD float forward(float x, bool relu) const {
-    const float z = x * scale + shift;
-    return relu && z <= 0.0f ? 0.0f : z;  // a NaN stays one
+  DT_HD T centered(T x) const { return x - mean; }  // x̂/rstd
+  DT_HD T forward(T x, bool relu) const {
+    const T z = x * scale + shift;
+    return relu ? (z > T{} ? z : T{}) : z;
   }
   // dy where the clamp let x through, else 0.
-  DT_HD float backward(float x, float dy, bool relu) const { return relu && x * scale + shift <= 0.0f ? 0.0f : dy; }
+  DT_HD T backward(T x, T dy, bool relu) const { return relu ? (x * scale + shift > T{} ? dy : T{}) : dy; }
 };
 
-// One channel's ∂L/∂x = rstd·(S − mean(S) − x̂·mean(S·x̂)).
+struct ChannelAffine : AffineOf<float> {
+  ChannelAffine() = default;
+  DT_HD ChannelAffine(float mean_, float rstd, float gamma_, float beta_)
+      : AffineOf{mean_, gamma_ * rstd, static_cast<float>(double{beta_} - double{mean_} * (gamma_ * rstd)), gamma_} {}
+};
+
+// ∂L/∂x = rstd·(S − mean(S) − x̂·mean(S·x̂)).
 // The means come in fp64; what fp32 leaves of mean(S) is kept beside it, because the gradients of a channel have to
 // add up to zero: a network whose shift β cannot matter must see no gradient for β, or Adam would move it.
-struct ChannelNormalizeGradient {
-  float mean, rstd, mean_s, rest, slope;  // rest = rstd·(mean(S) − its fp32), slope = rstd·mean(S·x̂)
+template <class T>
+struct NormalizeGradientOf {
+  T mean, rstd, mean_s, rest, slope;  // rest = rstd·(mean(S) − its fp32), slope = rstd·mean(S·x̂)
 
+  DT_HD T operator()(T x, T s) const { return rstd * (s - (x - mean) * slope - mean_s) - rest; }
+};
+
+struct ChannelNormalizeGradient : NormalizeGradientOf<float> {
   ChannelNormalizeGradient() = default;
   DT_HD ChannelNormalizeGradient(float mean_, float rstd_, double mean_s_, double mean_s_xhat)
-      : mean(mean_),
-        rstd(rstd_),
-        mean_s(static_cast<float>(mean_s_)),
-        rest(static_cast<float>(rstd_ * (mean_s_ - static_cast<float>(mean_s_)))),
-        slope(static_cast<float>(rstd_ * mean_s_xhat)) {}
-
-  DT_HD float operator()(float x, float s) const { return rstd * (s - (x - mean) * slope - mean_s) - rest; }
+      : NormalizeGradientOf{mean_, rstd_, static_cast<float>(mean_s_),
+                            static_cast<float>(rstd_ * (mean_s_ - static_cast<float>(mean_s_))),
+                            static_cast<float>(rstd_ * mean_s_xhat)} {}
 };
 
 }  // namespace densetree

@@ -1,0 +1,87 @@
+// Channels side by side in a vector register. The loops of the CPU device are written over these types rather than left
+// to the compiler's vectoriser, which takes or leaves a loop for reasons that nobody reads in it: ten times in speed.
+//
+// A group of 16 or 8 channels is walked in octets; single channels use plain numbers, and the same code.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace densetree::cpu {
+
+// GCC's and Clang's vectors: + - * > ?: work lane by lane. In memory they need no more alignment than one number.
+typedef float Float8 __attribute__((vector_size(32)));
+typedef double Double8 __attribute__((vector_size(64)));
+typedef std::int32_t Int8 __attribute__((vector_size(32)));
+typedef std::uint8_t Byte8 __attribute__((vector_size(8)));
+typedef float Float8InMemory __attribute__((vector_size(32), aligned(4), may_alias));
+typedef std::uint8_t Byte8InMemory __attribute__((vector_size(8), aligned(1), may_alias));
+
+inline constexpr int kOctet = 8;
+
+// What a group of kLanes channels is made of: kParts registers of kWidth lanes.
+template <int kLanes>
+struct Group {
+  static_assert(kLanes == 1 || kLanes % kOctet == 0);
+  static constexpr int kWidth = kLanes == 1 ? 1 : kOctet;
+  static constexpr int kParts = kLanes / kWidth;
+  using Float = std::conditional_t<kLanes == 1, float, Float8>;
+  using Double = std::conditional_t<kLanes == 1, double, Double8>;
+  using Int = std::conditional_t<kLanes == 1, std::int32_t, Int8>;
+
+  static Float load(const float* from) {
+    if constexpr (kLanes == 1) {
+      return *from;
+    } else {
+      return *reinterpret_cast<const Float8InMemory*>(from);
+    }
+  }
+  static void store(Float value, float* to) {
+    if constexpr (kLanes == 1) {
+      *to = value;
+    } else {
+      *reinterpret_cast<Float8InMemory*>(to) = value;
+    }
+  }
+  static Int load_bytes(const std::uint8_t* from) {
+    if constexpr (kLanes == 1) {
+      return *from;
+    } else {
+      return __builtin_convertvector(*reinterpret_cast<const Byte8InMemory*>(from), Int8);
+    }
+  }
+  static void store_bytes(Int value, std::uint8_t* to) {
+    if constexpr (kLanes == 1) {
+      *to = static_cast<std::uint8_t>(value);
+    } else {
+      *reinterpret_cast<Byte8InMemory*>(to) = __builtin_convertvector(value, Byte8);
+    }
+  }
+  static Double widen(Float value) {
+    if constexpr (kLanes == 1) {
+      return value;
+    } else {
+      return __builtin_convertvector(value, Double8);
+    }
+  }
+  // Lane i of a register is number(i).
+  template <class Number>
+  static Float gather(const Number& number) {
+    if constexpr (kLanes == 1) {
+      return number(0);
+    } else {
+      return Float8{number(0), number(1), number(2), number(3), number(4), number(5), number(6), number(7)};
+    }
+  }
+  static void add_to(double* sums, Double value) {
+    if constexpr (kLanes == 1) {
+      *sums += value;
+    } else {
+      for (int i = 0; i < kWidth; ++i) {
+        sums[i] += value[i];
+      }
+    }
+  }
+};
+
+}  // namespace densetree::cpu

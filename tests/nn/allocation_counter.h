@@ -1,0 +1,14 @@
+// Counts every allocation of the whole program: malloc and its relatives are replaced in this test program, so that
+// operator new, the C++ library, OpenMP and oneDNN are all counted. Sanitizers bring their own malloc; there nothing is
+// counted.
+#pragma once
+
+#include <cstdint>
+
+namespace densetree::test {
+
+bool counts_allocations();
+// malloc, calloc, realloc, aligned_alloc, posix_memalign and memalign calls so far, of all threads.
+std::int64_t allocations();
+
+}  // namespace densetree::test

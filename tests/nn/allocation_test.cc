@@ -1,0 +1,93 @@
+// Book, freeze, run: after a model is made, nothing is allocated on the device, and the host allocates only what oneDNN
+// and its C++ interface take for the argument lists of each call, given back at once.
+#include <malloc.h>
+
+#include <algorithm>
+
+#include "tests/nn/allocation_counter.h"
+#include "tests/nn/counting_device.h"
+#include "tests/nn/devices.h"
+#include "tests/nn/small_model.h"
+
+namespace densetree::test {
+namespace {
+
+using nn::MemoryMode;
+
+class AllocationTest : public DeviceTest {};
+
+TEST_P(AllocationTest, OneOnTheDeviceAndNoneAfterwards) {
+  for (const MemoryMode mode : {MemoryMode::kStore, MemoryMode::kShared, MemoryMode::kRecompute}) {
+    CountingDevice counting(device());
+    {
+      nn::Model model(counting, small_options(mode));
+      EXPECT_EQ(counting.allocations, 1);
+      EXPECT_EQ(counting.last_bytes, model.plan().bytes());  // what was planned, to the byte
+      model.initialize(1);
+      for (int step = 0; step < 3; ++step) {
+        train_on(model, step);
+        model.set_input(random_input(model.options(), step), false);
+        model.infer();
+      }
+      EXPECT_EQ(counting.allocations, 1);
+    }
+    EXPECT_EQ(counting.releases, 1);
+  }
+}
+
+TEST_P(AllocationTest, PlanningAllocatesNothingOnTheDevice) {
+  CountingDevice counting(device());
+  const nn::ModelPlan plan(counting, small_options());
+  EXPECT_GT(plan.bytes(), 0u);
+  EXPECT_EQ(counting.allocations, 0);
+}
+
+// One training step's allocations on the host, within convolutions and elsewhere, and the heap in use after it.
+struct HostCost {
+  std::int64_t in_convolutions, elsewhere;
+  std::size_t in_use;
+};
+std::vector<HostCost> host_cost(CountingDevice& counting, nn::Model& model, std::size_t steps) {
+  const std::vector<float> input = random_input(model.options(), 1), targets = random_targets(model.options(), 2);
+  std::vector<HostCost> cost(steps);
+  for (HostCost& c : cost) {
+    const std::int64_t before = allocations();
+    counting.in_convolutions = 0;
+    model.set_input(input, true);
+    model.set_targets(targets);
+    model.train_step({.clip_norm = 1});
+    c = {counting.in_convolutions, allocations() - before - counting.in_convolutions, ::mallinfo2().uordblks};
+  }
+  return cost;
+}
+
+std::int64_t convolutions_of(const nn::Model& model) {
+  const auto& entries = model.plan().parameters().entries();
+  return std::count_if(entries.begin(), entries.end(), [](const auto& entry) { return entry.shape.size() == 4; });
+}
+
+TEST_P(AllocationTest, StepsTakeNothingOnTheHostButArgumentsOfConvolutions) {
+  if (!counts_allocations()) {
+    GTEST_SKIP() << "allocations cannot be counted under a sanitizer";
+  }
+  for (const MemoryMode mode : {MemoryMode::kStore, MemoryMode::kShared, MemoryMode::kRecompute}) {
+    CountingDevice counting(device());
+    nn::Model model(counting, small_options(mode));
+    model.initialize(1);
+    const std::vector<HostCost> cost = host_cost(counting, model, 6);
+    for (std::size_t step = 1; step < cost.size(); ++step) {  // the first may prepare
+      SCOPED_TRACE(fmt::format("{}, step {}", nn::name_of(mode), step));
+      EXPECT_EQ(cost[step].elsewhere, 0);
+      EXPECT_LE(cost[step].in_convolutions, 100 * convolutions_of(model));
+      EXPECT_EQ(cost[step].in_convolutions, cost[1].in_convolutions);
+      EXPECT_EQ(cost[step].in_use, cost[1].in_use);
+    }
+    RecordProperty(fmt::format("{}_allocations_of_a_convolution", nn::name_of(mode)),
+                   fmt::format("{}", cost[1].in_convolutions / convolutions_of(model)));
+  }
+}
+
+RUN_ON_DEVICES(AllocationTest);
+
+}  // namespace
+}  // namespace densetree::test

@@ -1,0 +1,146 @@
+// A device that passes every call on to another one, counts its memory and what convolutions allocate on the host, and
+// may pretend to have less memory.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "kernels/device.h"
+#include "tests/nn/allocation_counter.h"
+
+namespace densetree::test {
+
+class CountingConvolution final : public Convolution {
+ public:
+  CountingConvolution(std::unique_ptr<Convolution> inner, std::int64_t& total)
+      : inner_(std::move(inner)), total_(total) {}
+
+  std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
+  void forward(const View& x, const float* w, const View& y, void* workspace) override {
+    const std::int64_t before = allocations();
+    inner_->forward(x, w, y, workspace);
+    total_ += allocations() - before;
+  }
+  void backward_data(const View& dy, const float* w, const View& dx, void* workspace) override {
+    const std::int64_t before = allocations();
+    inner_->backward_data(dy, w, dx, workspace);
+    total_ += allocations() - before;
+  }
+  void backward_weights(const View& x, const View& dy, float* dw, void* workspace) override {
+    const std::int64_t before = allocations();
+    inner_->backward_weights(x, dy, dw, workspace);
+    total_ += allocations() - before;
+  }
+
+ private:
+  std::unique_ptr<Convolution> inner_;
+  std::int64_t& total_;
+};
+
+class CountingDevice final : public Device {
+ public:
+  explicit CountingDevice(Device& device) : device_(device) {}
+
+  int allocations = 0, releases = 0;            // calls so far
+  std::size_t last_bytes = 0;                   // of the last allocation
+  std::int64_t in_convolutions = 0;             // host allocations within their calls
+  std::optional<std::size_t> free_memory = {};  // what info() says is free; none: the truth
+
+  DeviceInfo info() const override {
+    DeviceInfo info = device_.info();
+    info.free_memory = free_memory.value_or(info.free_memory);
+    return info;
+  }
+  void* allocate(std::size_t bytes) override {
+    ++allocations;
+    last_bytes = bytes;
+    return device_.allocate(bytes);
+  }
+  void release(void* memory) noexcept override {
+    ++releases;
+    device_.release(memory);
+  }
+
+  // ---- Passed on
+  Layout layout(Use use) const override { return device_.layout(use); }
+  void upload(void* to, const void* from, std::size_t bytes) override { device_.upload(to, from, bytes); }
+  void download(void* to, const void* from, std::size_t bytes) override { device_.download(to, from, bytes); }
+  void copy(void* to, const void* from, std::size_t bytes) override { device_.copy(to, from, bytes); }
+  void fill(void* memory, std::uint8_t value, std::size_t bytes) override { device_.fill(memory, value, bytes); }
+  void synchronize() override { device_.synchronize(); }
+  std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& s) override {
+    return std::make_unique<CountingConvolution>(device_.make_convolution(s), in_convolutions);
+  }
+  std::size_t reduction_bytes(std::int64_t c) const override { return device_.reduction_bytes(c); }
+  void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
+                       const InputNormalization& normalization, const View& y) override {
+    device_.images_to_input(images, source, transforms, normalization, y);
+  }
+  void copy_view(const View& x, const View& y) override { device_.copy_view(x, y); }
+  void channel_statistics(const View& x, float eps, const Statistics& s, void* workspace) override {
+    device_.channel_statistics(x, eps, s, workspace);
+  }
+  void copy_with_statistics(const View& x, const View& y, float eps, const Statistics& s, void* workspace) override {
+    device_.copy_with_statistics(x, y, eps, s, workspace);
+  }
+  void update_running(const Statistics& batch, std::int64_t channels, std::int64_t count, float momentum, float* mean,
+                      float* variance) override {
+    device_.update_running(batch, channels, count, momentum, mean, variance);
+  }
+  void reciprocal_std(const float* variance, std::int64_t channels, float eps, float* rstd) override {
+    device_.reciprocal_std(variance, channels, eps, rstd);
+  }
+  void affine_relu(const View& x, const Affine& affine, bool relu, const View& y) override {
+    device_.affine_relu(x, affine, relu, y);
+  }
+  void affine_relu_backward(const View& dy, const View& x, const Affine& affine, bool relu, GradMode mode,
+                            const View& s, const GradientSums& sums, float* dgamma, float* dbeta,
+                            void* workspace) override {
+    device_.affine_relu_backward(dy, x, affine, relu, mode, s, sums, dgamma, dbeta, workspace);
+  }
+  void normalize_backward(const View& s, const View& x, const Statistics& statistics, const GradientSums& sums,
+                          const View& dx) override {
+    device_.normalize_backward(s, x, statistics, sums, dx);
+  }
+  void max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) override {
+    device_.max_pool(x, kernel, stride, padding, y, choice);
+  }
+  void max_pool_backward(const View& dy, const std::uint8_t* choice, int kernel, int stride, int padding,
+                         const View& dx) override {
+    device_.max_pool_backward(dy, choice, kernel, stride, padding, dx);
+  }
+  void average_pool(const View& x, int kernel, const View& y) override { device_.average_pool(x, kernel, y); }
+  void average_pool_backward(const View& dy, int kernel, const View& dx) override {
+    device_.average_pool_backward(dy, kernel, dx);
+  }
+  void global_average_pool(const View& x, float* y) override { device_.global_average_pool(x, y); }
+  void global_average_pool_backward(const float* dy, const View& dx) override {
+    device_.global_average_pool_backward(dy, dx);
+  }
+  void linear(const float* x, const float* w, const float* b, std::int64_t n, std::int64_t k, std::int64_t l,
+              float* y) override {
+    device_.linear(x, w, b, n, k, l, y);
+  }
+  void linear_backward(const float* x, const float* w, const float* dy, std::int64_t n, std::int64_t k, std::int64_t l,
+                       float* dx, float* dw, float* db) override {
+    device_.linear_backward(x, w, dy, n, k, l, dx, dw, db);
+  }
+  void sigmoid(const float* x, std::int64_t n, float* y) override { device_.sigmoid(x, n, y); }
+  void loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
+            std::int64_t l, double* loss, float* dz) override {
+    device_.loss(kind, z, y, positive_weights, n, l, loss, dz);
+  }
+  void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) override {
+    device_.l2_norm(g, n, norm, workspace);
+  }
+  void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
+            float* w) override {
+    device_.adam(step, norm, n, g, m, v, w);
+  }
+
+ private:
+  Device& device_;
+};
+
+}  // namespace densetree::test

@@ -1,0 +1,58 @@
+// Tests of the network run on every device of this machine.
+//
+//   class ModelTest : public DeviceTest {};
+//   TEST_P(ModelTest, Trains) { nn::Model model(device(), …); … }
+//   RUN_ON_DEVICES(ModelTest);
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cctype>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+
+namespace densetree::test {
+
+inline std::vector<std::string> available_devices() {
+  std::vector<std::string> names;
+  for (const DeviceStatus& status : list_devices()) {
+    if (status.available) {
+      names.push_back(status.name);
+    }
+  }
+  return names;
+}
+
+// One CPU thread: these networks are small, and test programs run side by side. That results do not depend on the
+// number of threads is a test of its own.
+inline constexpr int kThreads = 2;
+
+class DeviceTest : public testing::TestWithParam<std::string> {
+ protected:
+  Device& device() {
+    if (!device_) {
+      device_ = make_device(GetParam(), kThreads);
+    }
+    return *device_;
+  }
+
+ private:
+  std::unique_ptr<Device> device_;
+};
+
+inline std::string device_label(const testing::TestParamInfo<std::string>& info) {
+  std::string label = info.param;
+  for (char& c : label) {
+    c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  }
+  return label;
+}
+
+}  // namespace densetree::test
+
+#define RUN_ON_DEVICES(suite)                                                                     \
+  INSTANTIATE_TEST_SUITE_P(Any, suite, testing::ValuesIn(::densetree::test::available_devices()), \
+                           ::densetree::test::device_label)

@@ -1,0 +1,49 @@
+// How far a trace is from the float64 one, by the measures of error() in reference/torch_trace.py, and how far it may
+// be: three times as far as PyTorch's own float32 run of the same case, or within floors where that was lucky.
+//
+// Where only part of the float64 trace is stored, each measure is taken from that part:
+//   exactly      what is there in full (losses, logits)
+//   from below   a lower bound of the measure: what breaks the limit would break it with everything stored, too
+//   estimated    from a sample, or from random sums whose expectation is the measure
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "nn/trace.h"
+#include "tests/nn/reference_case.h"
+
+namespace densetree::test {
+
+struct TraceError {
+  std::map<std::string, double> measures;
+  // How many parameters weights_off was counted over, where they are a sample: then it may be above its limit by what
+  // a sample of that size leaves open. 0: all.
+  std::int64_t samples = 0;
+};
+
+// error() itself.
+TraceError full_error(const nn::Trace& got, const TensorFile& want, const ReferenceCase& c);
+
+// From a summary.json of torch_trace.py: losses, logits of step 0, evaluation logits, and of each tensor its norm and
+// first four values. Measures:
+//   loss, eval_logits   exactly; logits from below (step 0 alone)
+//   grad_norms          from below, for grad_total: the norms' distance, over all tensors, over the norm of everything
+//   grad_total          estimated: squared errors of a tensor's first values stand for all of its elements
+//   weights_off         estimated from the first values
+//   running             estimated: first values, over the larger of them and the tensor's root mean square
+TraceError summary_error(const nn::Trace& got, const nlohmann::json& summary, const ReferenceCase& c);
+
+// From a case of tests/reference/make_cases.py, whose header says what is stored. loss, logits, eval_logits exactly,
+// grad_total estimated from random sums, grad_norms as above, weights_off from every stride-th parameter, running from
+// below. `state`: see state_of().
+TraceError sketch_error(const nn::Trace& got, const nlohmann::json& stored, const std::vector<ExpectedTensor>& state,
+                        const ReferenceCase& c);
+
+// Holds each measure to its limit; a failure's message gives measure, limit and PyTorch's error.
+void expect_within(const TraceError& error, const nlohmann::json& pytorch, const std::string& what);
+
+}  // namespace densetree::test
