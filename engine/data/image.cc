@@ -1,5 +1,6 @@
 #include "engine/data/image.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "engine/io/file.h"

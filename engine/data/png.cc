@@ -4,6 +4,7 @@
 // callers of `attempt`, and the steps it runs touch plain pointers and numbers only.
 #include <png.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>

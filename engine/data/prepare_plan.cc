@@ -1,5 +1,7 @@
 #include "engine/data/prepare_plan.h"
 
+#include <algorithm>
+#include <cctype>
 #include <set>
 #include <system_error>
 #include <unordered_map>

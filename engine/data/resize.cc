@@ -1,5 +1,7 @@
 #include "engine/data/resize.h"
 
+#include <algorithm>
+
 #include "kernels/core/error.h"
 
 namespace densetree::data {

@@ -1,6 +1,7 @@
 #include "engine/data/split.h"
 
 #include <algorithm>
+#include <cmath>
 #include <unordered_map>
 
 #include "engine/io/file.h"

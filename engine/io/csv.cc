@@ -1,5 +1,7 @@
 #include "engine/io/csv.h"
 
+#include <algorithm>
+
 #include "engine/io/file.h"
 #include "kernels/core/error.h"
 

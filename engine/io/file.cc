@@ -7,8 +7,11 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <system_error>
+#include <utility>
 
 #include "kernels/core/error.h"
 
