@@ -28,7 +28,7 @@ inline std::vector<std::string> available_devices() {
 
 // One CPU thread: these networks are small, and test programs run side by side. That results do not depend on the
 // number of threads is a test of its own.
-inline constexpr int kThreads = 2;
+inline constexpr int kThreads = 1;
 
 class DeviceTest : public testing::TestWithParam<std::string> {
  protected:

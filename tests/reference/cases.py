@@ -23,6 +23,9 @@ def case(network, size, batch, steps, seed, labels=13, loss="mse", lr=1e-3):
     return argparse.Namespace(network=network, size=size, batch=batch, steps=steps, seed=seed, labels=labels, loss=loss, lr=lr)
 
 
+# Seeds of the small networks are those, of twenty each, whose float64 run stays furthest from where rounding decides
+# (watch_edges below): there the agreement asked for is a matter of arithmetic, not of luck. The large networks have
+# millions of ReLU inputs a step; some are always near zero, for PyTorch's float32 as for anybody's.
 CASES = {
     "tiny-32": case("tiny", 32, 16, 3, seed=1005),
     "tiny-57": case("tiny", 57, 5, 4, seed=1806, labels=14, loss="bce", lr=3e-4),

@@ -36,7 +36,7 @@ def run_densetree(a, case, arch, torch_trace, state, x, y):
         folder = pathlib.Path(folder)
         torch_trace.save_safetensors(folder / "weights.safetensors", {n: v.numpy() for n, v in state.items()})
         torch_trace.save_safetensors(folder / "batch.safetensors", {"x": x, "y": y})
-        subprocess.run([a.binary, "trace", "--device", a.device, "--arch", arch, "--weights", folder / "weights.safetensors",
+        subprocess.run([a.binary, "trace", "--device", a.device, "--threads", str(a.threads), "--arch", arch, "--weights", folder / "weights.safetensors",
                         "--batch", folder / "batch.safetensors", "--steps", str(case.steps), "--lr", repr(case.lr),
                         "--loss", case.loss, "--memory", a.memory, "--out", folder / "trace.safetensors"],
                        check=True, stderr=subprocess.DEVNULL)
@@ -58,6 +58,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--binary", required=True)
     p.add_argument("--device", default="cpu")
+    p.add_argument("--threads", type=int, default=1, help="of the program")
     p.add_argument("--script", help="where torch_trace.py is")
     p.add_argument("--memory", choices=["store", "shared", "recompute"], default="shared")
     p.add_argument("cases", nargs="*", metavar="CASE", help="of tests/reference/cases.py, or `all`")
