@@ -138,6 +138,7 @@ Model::Model(Device& device, const ModelOptions& options) : device_(device), pla
   }
   norm_ = reinterpret_cast<double*>(take(sizeof(double)));
   norm_workspace_ = take(device.reduction_bytes(1));
+  gaps_ = plan_.parameters_.gaps();
   for (Graph* graph : {plan_.training_.get(), plan_.inference_.get()}) {
     if (graph) {
       graph->tape.bind(arena_->at(at));
@@ -351,7 +352,7 @@ void Model::train_step(AdamStep step) {
   g.tape.run();
   const std::int64_t count = plan_.parameters_.size(Kind::kWeight);
   auto* gradients = static_cast<float*>(g.tape.address(g.gradients));
-  for (const auto& [begin, end] : plan_.parameters_.gaps()) {
+  for (const auto& [begin, end] : gaps_) {
     device_.fill(gradients + begin, 0, (end - begin) * sizeof(float));
   }
   if (step.clip_norm > 0) {

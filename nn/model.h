@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/arena.h"
@@ -123,7 +124,8 @@ class Model {
   std::int64_t steps_ = 0;
   std::vector<std::vector<float>> saved_;  // what save() handed to a writer
   std::int64_t saved_steps_ = 0;
-  std::vector<float> staging_;  // an input in the device's layout
+  std::vector<float> staging_;                               // an input in the device's layout
+  std::vector<std::pair<std::int64_t, std::int64_t>> gaps_;  // between the weights' gradients
 };
 
 }  // namespace densetree::nn
