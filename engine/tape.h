@@ -41,8 +41,9 @@ struct Tensor {
 // What one direction of an operation touches.
 struct Uses {
   std::vector<StorageId> reads = {}, writes = {};
-  std::optional<Tensor> accumulates = std::nullopt;  // a gradient that the first writer overwrites and later ones add to
-  std::size_t workspace = 0;          // bytes, alive during this operation only
+  std::optional<Tensor> accumulates =
+      std::nullopt;           // a gradient that the first writer overwrites and later ones add to
+  std::size_t workspace = 0;  // bytes, alive during this operation only
 };
 
 // Where things are while an operation runs.

@@ -5,9 +5,9 @@
 #include <cstdlib>
 #include <filesystem>
 
-#define DENSETREE_NEEDS_SHARED(path)                                                     \
-  if (!std::filesystem::exists(::densetree::shared_folder() / (path))) {                 \
-    GTEST_SKIP() << "needs " << (::densetree::shared_folder() / (path)).string();        \
+#define DENSETREE_NEEDS_SHARED(path)                                              \
+  if (!std::filesystem::exists(::densetree::shared_folder() / (path))) {          \
+    GTEST_SKIP() << "needs " << (::densetree::shared_folder() / (path)).string(); \
   }
 
 namespace densetree {

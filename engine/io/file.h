@@ -41,7 +41,7 @@ class AtomicFile {
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
   void write_at(std::uint64_t offset, const void* data, std::size_t bytes);  // extends the file where needed
-  void commit();  // flush, fsync, rename, fsync the folder
+  void commit();                                                             // flush, fsync, rename, fsync the folder
 
  private:
   std::filesystem::path path_, aside_;
@@ -51,6 +51,6 @@ class AtomicFile {
 
 void write_file(const std::filesystem::path& path, std::string_view text);  // one AtomicFile, committed
 std::string read_file(const std::filesystem::path& path);                   // whole; *.gz is unpacked
-void make_folder(const std::filesystem::path& path);                        // with parents; Error names the one that failed
+void make_folder(const std::filesystem::path& path);  // with parents; Error names the one that failed
 
 }  // namespace densetree

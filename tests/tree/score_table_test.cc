@@ -52,7 +52,8 @@ TEST_F(ScoreTableTest, NamesFileLineAndColumnOfABadScore) {
   const std::string head = "Image Index,prob_Mass\na.png,0.5\nb.png,";
   for (const char* bad : {"nan", "inf", "-0.1", "1.5", "", "0.5x", "1e999", "high", "0,5"}) {
     const bool two_fields = std::string(bad) == "0,5";
-    expect_refused(head + bad + "\n", two_fields ? "s.csv:3" : "s.csv:3: column 'prob_Mass' is '" + std::string(bad) + "'");
+    expect_refused(head + bad + "\n",
+                   two_fields ? "s.csv:3" : "s.csv:3: column 'prob_Mass' is '" + std::string(bad) + "'");
   }
 }
 
