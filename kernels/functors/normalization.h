@@ -15,10 +15,10 @@ struct AffineOf {
   DT_HD T centered(T x) const { return x - mean; }  // x̂/rstd
   DT_HD T forward(T x, bool relu) const {
     const T z = x * scale + shift;
-    return relu ? (z > T{} ? z : T{}) : z;
+    return relu ? (z <= T{} ? T{} : z) : z;  // a NaN stays one
   }
   // dy where the clamp let x through, else 0.
-  DT_HD T backward(T x, T dy, bool relu) const { return relu ? (x * scale + shift > T{} ? dy : T{}) : dy; }
+  DT_HD T backward(T x, T dy, bool relu) const { return relu ? (x * scale + shift <= T{} ? T{} : dy) : dy; }
 };
 
 struct ChannelAffine : AffineOf<float> {
