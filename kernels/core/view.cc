@@ -48,7 +48,7 @@ const char* name_of(Layout layout) {
 
 View View::slice(std::int64_t begin, std::int64_t count) const {
   check(begin >= 0 && count > 0 && begin <= c && count <= c - begin,
-        "channels [{}, {}) are not within a view of {} channels", begin, begin + count, c);
+        "{} channels from {} on are not within a view of {} channels", count, begin, c);
   View part = *this;
   part.first = (first + begin) % block;
   part.data = static_cast<char*>(data) + (first + begin) / block * block_stride * size_of(dtype);
