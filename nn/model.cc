@@ -307,6 +307,8 @@ void Model::set_images(std::span<const std::uint8_t> pixels, std::span<const Ima
   check(pixels.size() == count * image && count <= static_cast<std::size_t>(o.batch_size),
         "{} bytes of pixels and {} transforms do not make a batch of up to {} images of {}x{}", pixels.size(), count,
         o.batch_size, o.source_size, o.source_size);
+  check(!training || count == static_cast<std::size_t>(o.batch_size),
+        "training takes whole batches of {} images; this one has {}", o.batch_size, count);
   device_.upload(g.tape.address(g.pixels), pixels.data(), pixels.size());
   device_.upload(g.tape.address(g.transforms), transforms.data(), count * sizeof(ImageTransform));
   if (count < static_cast<std::size_t>(o.batch_size)) {

@@ -92,7 +92,8 @@ class Model {
   std::vector<float> read_gradient(const std::string& name) const;
 
   // ---- Steps
-  // uint8 (count, source, source) and their transforms; images beyond count are black.
+  // uint8 (count, source, source) and their transforms. Training takes a whole batch, because its statistics are
+  // shared; in inference the images beyond count are filler whose results mean nothing.
   void set_images(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms, bool training);
   void set_input(std::span<const float> nchw, bool training);  // float (N, 3, S, S) instead
   void set_targets(std::span<const float> targets);            // (N, L), NaN where missing

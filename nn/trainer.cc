@@ -108,7 +108,8 @@ std::string config_toml(const TrainOptions& o, const std::string& data) {
   for (const std::string& name : o.labels.names()) {
     labels += (labels.empty() ? "" : ", ") + quoted(name);
   }
-  std::string text = "# Settings of this run; `densetree --config` reads them.\n[train]\n";
+  std::string text =
+      fmt::format("# Settings of this run; `densetree --config` reads them.\nseed = {}\n[train]\n", o.seed);
   const auto add = [&](const char* key, const std::string& value) { text += fmt::format("{} = {}\n", key, value); };
   add("data", quoted(data));
   add("arch", quoted(o.arch.name));
@@ -137,7 +138,7 @@ std::string config_toml(const TrainOptions& o, const std::string& data) {
   add("workers", std::to_string(o.workers));
   add("checkpoint-steps", std::to_string(o.checkpoint_steps));
   add("init", quoted(o.init));
-  text += fmt::format("# seed = {}  (a flag of every subcommand)\n# labels = [{}]\n", o.seed, labels);
+  text += fmt::format("# labels = [{}]\n", labels);
   return text;
 }
 

@@ -12,6 +12,7 @@ namespace {
 struct Flags {
   std::string run, data, split = "test", scores, labels, out;
   std::size_t draws = 1000;
+  std::int64_t batch_size = 16;
 };
 
 tree::ScoredImages score_split(const Common& common, const Flags& flags) {
@@ -19,7 +20,7 @@ tree::ScoredImages score_split(const Common& common, const Flags& flags) {
   const std::vector<std::int64_t> rows = dataset.rows_of(flags.split);
   check(!rows.empty(), "{} has no images in the split '{}'", flags.data, flags.split);
   const auto device = common.open_device();
-  TrainedModel trained(*device, flags.run);
+  TrainedModel trained(*device, flags.run, std::min(flags.batch_size, static_cast<std::int64_t>(rows.size())));
   check(dataset.image_size() == trained.meta.preprocessing.source_size,
         "{} holds images of {} pixels a side and {} was trained on {}; prepare the data with --size {}", flags.data,
         dataset.image_size(), trained.weights.string(), trained.meta.preprocessing.source_size,
@@ -67,6 +68,9 @@ void add_eval(CLI::App& app, const Common& common) {
   command->add_option("--split", flags->split, "train, val or test")->capture_default_str();
   command->add_option("--scores", flags->scores, "a table of scores from any classifier, with --labels");
   command->add_option("--labels", flags->labels, "NIH's label table, plain or gzipped");
+  command->add_option("--batch-size", flags->batch_size, "images scored at once")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--draws", flags->draws, "bootstrap draws; 0: no intervals")->capture_default_str();
   command->add_option("--out", flags->out, "folder of the results")->required();
   command->callback([&common, flags] { run(common, *flags); });

@@ -60,14 +60,14 @@ void print_epoch(const Common& common, const nn::EpochMetrics& m, bool best) {
             << std::endl;
 }
 
-void run(const Common& common, Flags flags) {
+void run(const Common& common, Flags flags, std::uint64_t seed) {
   flags.network.check_precision();
   nn::TrainOptions& o = flags.options;
   o.arch = nn::parse_architecture(flags.network.arch);
   o.loss = flags.network.loss_kind();
   o.memory = nn::parse_memory_mode(flags.network.memory);
   o.schedule.kind = nn::parse_schedule(flags.schedule);
-  o.seed = common.seed;
+  o.seed = seed;
   std::atomic<bool>& stop = stop_flag();
   const data::Dataset dataset(flags.data);
   const auto device = common.open_device();
@@ -97,8 +97,8 @@ void run(const Common& common, Flags flags) {
   }
 }
 
-// With --resume the run's own settings stand in for flags that are not given.
-void read_settings(CLI::App& command, const Flags& flags) {
+// With --resume the run's own settings stand in for flags that are not given. Returns the run's seed.
+std::uint64_t read_settings(CLI::App& command, const Flags& flags) {
   const std::filesystem::path file = std::filesystem::path(flags.run) / "config.toml";
   check(std::filesystem::exists(file), "{} is not a run to resume: it has no config.toml", flags.run);
   toml::table table;
@@ -109,6 +109,8 @@ void read_settings(CLI::App& command, const Flags& flags) {
   }
   const toml::table* settings = table["train"].as_table();
   check(settings != nullptr, "{}: it has no section [train]", file.string());
+  const auto seed = table["seed"].value<std::int64_t>();
+  check(seed.has_value(), "{}: it has no seed", file.string());
   for (const auto& [key, value] : *settings) {
     CLI::Option* option = command.get_option_no_throw("--" + std::string(key.str()));
     check(option != nullptr, "{}: the setting '{}' is unknown", file.string(), std::string(key.str()));
@@ -128,6 +130,7 @@ void read_settings(CLI::App& command, const Flags& flags) {
     option->add_result(text);
     option->run_callback();
   }
+  return static_cast<std::uint64_t>(*seed);
 }
 
 void add_options(CLI::App& command, Flags& flags) {
@@ -174,10 +177,12 @@ void add_train(CLI::App& app, const Common& common) {
   auto* command = app.add_subcommand("train", "trains a DenseNet on a prepared data set");
   add_options(*command, *flags);
   command->callback([&common, flags, command] {
+    std::uint64_t seed = common.seed;
     if (flags->resume) {
-      read_settings(*command, *flags);
+      const std::uint64_t begun_with = read_settings(*command, *flags);
+      seed = command->get_parent()->get_option("--seed")->count() > 0 ? common.seed : begun_with;
     }
-    run(common, *flags);
+    run(common, *flags, seed);
   });
 }
 

@@ -21,11 +21,6 @@ TrainedModel::TrainedModel(Device& device, const std::filesystem::path& run, std
                            .source_size = meta.preprocessing.source_size,
                            .training = false,
                            .positive_weights = {}};
-  if (batch_size == 0) {
-    constexpr std::int64_t kLargest = 32;
-    options.batch_size =
-        std::max<std::int64_t>(1, nn::largest_batch(device, options, device.info().free_memory, kLargest));
-  }
   model = std::make_unique<nn::Model>(device, options);
   model->load(file, LoadPolicy::kStrict, false, 1);
 }

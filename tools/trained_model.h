@@ -14,8 +14,7 @@ struct TrainedModel {
   std::filesystem::path weights;
   std::unique_ptr<nn::Model> model;
 
-  // batch_size 0: as many images as fit, up to 32.
-  TrainedModel(Device& device, const std::filesystem::path& run, std::int64_t batch_size = 0);
+  TrainedModel(Device& device, const std::filesystem::path& run, std::int64_t batch_size);
 };
 
 }  // namespace densetree::tools

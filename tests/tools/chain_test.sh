@@ -33,7 +33,7 @@ for round in 0 1 2 3; do
   wait $pid 2> /dev/null
 done
 [[ $killed -gt 0 ]] || fail "no training was killed before its end; the test shows nothing"
-runs 0 train --resume --data "$work/data" --out "$work/killed" --device cpu --threads 2 --seed 7
+runs 0 train --resume --data "$work/data" --out "$work/killed" --device cpu --threads 2  # the seed is the run's own
 same "$work/whole/checkpoint-last.safetensors" "$work/killed/checkpoint-last.safetensors"
 same "$work/whole/checkpoint-best.safetensors" "$work/killed/checkpoint-best.safetensors"
 same <(cut -d, -f1-6 "$work/whole/metrics.csv") <(cut -d, -f1-6 "$work/killed/metrics.csv")
@@ -56,7 +56,12 @@ same <(cut -d, -f1-6 "$work/whole/metrics.csv") <(cut -d, -f1-6 "$work/store/met
 
 # A run is not overwritten, and not continued with other settings.
 fails "--resume" train "${settings[@]}" --out "$work/whole"
+fails "seed = 7" train --seed 8 --device cpu --data "$work/data" --resume --out "$work/whole"
 fails "lr = " train "${settings[@]}" --lr 0.5 --resume --out "$work/whole"
+
+# The settings a run leaves are read back by --config.
+runs 0 --config "$work/whole/config.toml" train --out "$work/twin" --device cpu --threads 2
+same "$work/whole/checkpoint-last.safetensors" "$work/twin/checkpoint-last.safetensors"
 
 runs 0 eval --run "$work/whole" --data "$work/data" --split test --out "$work/eval" --device cpu --draws 20
 there "$work/eval/metrics.json"
