@@ -10,30 +10,13 @@
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
 #include "kernels/core/error.h"
+#include "tree/patients.h"
 
 namespace densetree::tree {
 
 namespace {
 
 using nlohmann::ordered_json;
-
-// Patient numbers as 0 … count−1, in rising order of the number.
-struct Patients {
-  std::vector<std::uint32_t> of_image;
-  std::size_t count = 0;
-};
-
-Patients number_patients(const std::vector<std::int64_t>& patients) {
-  std::vector<std::int64_t> distinct(patients);
-  std::sort(distinct.begin(), distinct.end());
-  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
-  Patients result{{}, distinct.size()};
-  for (const std::int64_t patient : patients) {
-    const auto at = std::lower_bound(distinct.begin(), distinct.end(), patient);
-    result.of_image.push_back(static_cast<std::uint32_t>(at - distinct.begin()));
-  }
-  return result;
-}
 
 template <class T>
 Column<T> column(const std::vector<T>& matrix, std::size_t label, std::size_t labels) {
