@@ -19,7 +19,7 @@ using Files = std::vector<std::string>;
 Files synthetic_files(int count) {
   Files files;
   for (const data::SynthImage& image : data::plan_synth(count, 1)) {
-    files.push_back(data::encode_png({1024, 1024, data::draw_synth(image, 1024, 1)}));
+    files.push_back(data::encode_png(data::GreyImage{1024, 1024, data::draw_synth(image, 1024, 1)}));
   }
   return files;
 }

@@ -32,7 +32,7 @@ Outputs densenet(Builder& b, const Architecture& a, const Tensor& images, std::i
       x = b.convolution(name + "conv", x, {.out = x.shape.c / 2});
     }
   }
-  Outputs outputs;
+  Outputs outputs{.features = x};
   outputs.embedding = b.global_average_pool(x);
   outputs.logits = b.linear("classifier", outputs.embedding, x.shape.n, x.shape.c, labels);
   return outputs;

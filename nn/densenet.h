@@ -25,7 +25,8 @@ struct Architecture {
 Architecture parse_architecture(const std::string& text);
 
 struct Outputs {
-  StorageId embedding = -1;  // float[N][features]
+  Tensor features;           // the last feature map (N, features, H, W), after norm and ReLU
+  StorageId embedding = -1;  // float[N][features]: its mean over pixels
   StorageId logits = -1;     // float[N][labels]
 };
 

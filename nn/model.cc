@@ -25,6 +25,7 @@ void check_options(const ModelOptions& o) {
   check(o.positive_weights.empty() || static_cast<std::int64_t>(o.positive_weights.size()) == o.labels,
         "there are {} positive weights for {} labels", o.positive_weights.size(), o.labels);
   check(o.training || o.inference, "a model has to train or to predict");
+  check(o.inference || !o.keep_features, "features are kept in inference; this model is not made to predict");
 }
 
 }  // namespace
@@ -59,6 +60,7 @@ std::unique_ptr<Graph> ModelPlan::build(bool training) {
     tape.keep(graph->input.storage);
   }
   const Outputs outputs = densenet(builder, o.arch, graph->input, o.labels);
+  graph->features = outputs.features;
   graph->embedding = outputs.embedding;
   graph->logits = outputs.logits;
   tape.keep(outputs.logits);
@@ -83,6 +85,9 @@ std::unique_ptr<Graph> ModelPlan::build(bool training) {
     graph->probabilities = tape.storage("probabilities", o.batch_size * o.labels * sizeof(float));
     tape.keep(graph->probabilities);
     tape.keep(outputs.embedding);
+    if (o.keep_features) {
+      tape.keep(outputs.features.storage);
+    }
     tape.add(make_sigmoid("sigmoid", o.batch_size * o.labels, outputs.logits, graph->probabilities));
   }
   tape.freeze(training);
@@ -394,6 +399,33 @@ std::vector<float> Model::probabilities() {
 
 std::vector<float> Model::embeddings() {
   return download(graph(false).tape.address(graph(false).embedding), options().batch_size * options().arch.features());
+}
+
+const Tensor& Model::kept_features() const {
+  check(options().keep_features, "this model was not made to keep its features; set keep_features in its options");
+  return plan_.inference_->features;
+}
+
+Shape Model::feature_shape() const {
+  return kept_features().shape;
+}
+
+std::vector<float> Model::features() {
+  const Tensor& tensor = kept_features();
+  const Shape& shape = tensor.shape;
+  const std::vector<float> stored =
+      download(plan_.inference_->tape.address(tensor.storage), storage_elements(shape, tensor.layout));
+  const View view = make_view(nullptr, shape, tensor.layout, tensor.dtype);
+  std::vector<float> planar(shape.elements());
+  std::size_t at = 0;
+  for (std::int64_t n = 0; n < shape.n; ++n) {
+    for (std::int64_t c = 0; c < shape.c; ++c) {
+      for (std::int64_t p = 0; p < shape.pixels(); ++p) {
+        planar[at++] = stored[view.offset(n, c, p)];
+      }
+    }
+  }
+  return planar;
 }
 
 void Model::set_poison(bool poison) {

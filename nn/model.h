@@ -26,6 +26,7 @@ struct ModelOptions {
   std::int64_t source_size = 256;  // side of the stored uint8 images; 0: the input is given as floats
   bool training = true;            // can train
   bool inference = true;           // can predict
+  bool keep_features = false;      // infer() leaves the last feature map to be read
   MemoryMode memory = MemoryMode::kShared;
   LossKind loss = LossKind::kMse;
   std::vector<float> positive_weights;  // per label, or empty
@@ -38,6 +39,7 @@ struct Graph {
   Tensor input;
   StorageId pixels = -1, transforms = -1;                                    // where source_size > 0
   StorageId targets = -1, positive_weights = -1, loss = -1, gradients = -1;  // where it trains
+  Tensor features;  // what the embedding is the mean of; there to be read where keep_features is set
   StorageId embedding = -1, logits = -1, probabilities = -1;
 };
 
@@ -107,11 +109,16 @@ class Model {
   std::vector<float> logits();           // of the last infer()
   std::vector<float> probabilities();
   std::vector<float> embeddings();  // (N, features)
+  // The last feature map, after the last norm and ReLU: each embedding is its mean over pixels. (N, C, H, W) planar,
+  // whatever the device's layout. Throws Error where the model was made without keep_features.
+  std::vector<float> features();
+  Shape feature_shape() const;  // of features()
   std::int64_t steps() const { return steps_; }
   void set_poison(bool poison);  // see Tape::set_poison
 
  private:
   Graph& graph(bool training);
+  const Tensor& kept_features() const;
   std::vector<float> download(const void* from, std::int64_t count) const;
   float* array_of(const Parameters::Entry& entry) const;
   std::string advice(std::size_t free) const;

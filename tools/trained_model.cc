@@ -4,7 +4,8 @@
 
 namespace densetree::tools {
 
-TrainedModel::TrainedModel(Device& device, const std::filesystem::path& run, std::int64_t batch_size)
+TrainedModel::TrainedModel(Device& device, const std::filesystem::path& run, std::int64_t batch_size,
+                           bool keep_features)
     : weights(nn::trained_weights(run)) {
   const TensorFile file = TensorFile::open(weights);
   meta = CheckpointMeta::from(file);
@@ -20,6 +21,7 @@ TrainedModel::TrainedModel(Device& device, const std::filesystem::path& run, std
                            .image_size = meta.preprocessing.image_size,
                            .source_size = meta.preprocessing.source_size,
                            .training = false,
+                           .keep_features = keep_features,
                            .positive_weights = {}};
   model = std::make_unique<nn::Model>(device, options);
   model->load(file, LoadPolicy::kStrict, false, 1);

@@ -14,7 +14,8 @@ struct TrainedModel {
   std::filesystem::path weights;
   std::unique_ptr<nn::Model> model;
 
-  TrainedModel(Device& device, const std::filesystem::path& run, std::int64_t batch_size);
+  // With keep_features its Model::features() can be read after each infer().
+  TrainedModel(Device& device, const std::filesystem::path& run, std::int64_t batch_size, bool keep_features = false);
 };
 
 }  // namespace densetree::tools

@@ -35,4 +35,8 @@ void write_png(const std::filesystem::path& path, const GreyImage& image, int le
   write_file(path, encode_png(image, level));
 }
 
+void write_png(const std::filesystem::path& path, const RgbImage& image, int level) {
+  write_file(path, encode_png(image, level));
+}
+
 }  // namespace densetree::data

@@ -1,4 +1,4 @@
-// Grey images, and the PNG and JPEG files they come from.
+// Grey images, the PNG and JPEG files they come from, and the PNG files that grey and coloured ones are written to.
 //
 // Whatever the file holds ends as 8-bit grey: colour by ITU-R 601 luminance in the integer arithmetic that PIL's
 // convert('L') uses, so that a grey picture stored as RGBA gives exactly its grey values; alpha and transparency are
@@ -18,6 +18,10 @@ struct GreyImage {
   int width = 0, height = 0;
   std::vector<std::uint8_t> pixels;  // (height, width), rows from the top
 };
+struct RgbImage {  // sRGB, for pictures that are made to be looked at
+  int width = 0, height = 0;
+  std::vector<std::uint8_t> pixels;  // (height, width, 3)
+};
 
 // Larger headers are refused before anything is allocated.
 inline constexpr int kMaxImageSide = 16384;
@@ -29,9 +33,11 @@ GreyImage decode_jpeg(std::span<const std::byte> file, const std::string& source
 GreyImage decode_image(std::span<const std::byte> file, const std::string& source);  // by its first bytes
 GreyImage decode_image(const std::filesystem::path& path);                           // by content, not by name
 
-// An 8-bit grey PNG. level 0 … 9 is zlib's: 1 is fast, 9 small.
+// A PNG of 8-bit samples, grey or RGB. level 0 … 9 is zlib's: 1 is fast, 9 small.
 std::string encode_png(const GreyImage& image, int level = 6);
+std::string encode_png(const RgbImage& image, int level = 6);
 void write_png(const std::filesystem::path& path, const GreyImage& image, int level = 6);  // whole or not at all
+void write_png(const std::filesystem::path& path, const RgbImage& image, int level = 6);
 
 // ITU-R 601 luminance as PIL rounds it.
 inline std::uint8_t luminance(std::uint32_t r, std::uint32_t g, std::uint32_t b) {

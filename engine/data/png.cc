@@ -151,11 +151,17 @@ GreyImage decode_png(std::span<const std::byte> file, const std::string& source)
 
 namespace {
 
+// An image whatever its colours: (height, width, channels).
+struct Samples {
+  int width = 0, height = 0, channels = 1;
+  const std::vector<std::uint8_t>& pixels;
+};
+
 struct Writing {
   Messages messages;
   png_structp png = nullptr;
   png_infop info = nullptr;
-  const GreyImage* image = nullptr;
+  const Samples* image = nullptr;
   std::string* to = nullptr;
   int level = 0;
 
@@ -180,24 +186,25 @@ void on_flush(png_structp) {}
 void write_all(Writing& w) {
   png_set_write_fn(w.png, &w, on_write, on_flush);
   png_set_IHDR(w.png, w.info, static_cast<png_uint_32>(w.image->width), static_cast<png_uint_32>(w.image->height), 8,
-               PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+               w.image->channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
+               PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
   png_set_compression_level(w.png, w.level);
   png_write_info(w.png, w.info);
-  const auto width = static_cast<std::size_t>(w.image->width);
+  const auto row_bytes = static_cast<std::size_t>(w.image->width) * static_cast<std::size_t>(w.image->channels);
   for (std::size_t y = 0; y < static_cast<std::size_t>(w.image->height); ++y) {
-    png_write_row(w.png, w.image->pixels.data() + y * width);
+    png_write_row(w.png, w.image->pixels.data() + y * row_bytes);
   }
   png_write_end(w.png, nullptr);
 }
 
-}  // namespace
-
-std::string encode_png(const GreyImage& image, int level) {
+std::string encode(const Samples& image, int level) {
   check(level >= 0 && level <= 9, "PNG compression level is {}; it must be 0 to 9", level);
   check(image.width > 0 && image.width <= kMaxImageSide && image.height > 0 && image.height <= kMaxImageSide,
         "cannot encode an image of {}x{} pixels; each side must be 1 to {}", image.width, image.height, kMaxImageSide);
-  check(image.pixels.size() == static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height),
-        "an image of {}x{} pixels holds {}", image.width, image.height, image.pixels.size());
+  const std::size_t pixels = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
+  check(image.pixels.size() == pixels * static_cast<std::size_t>(image.channels),
+        "an image of {}x{} pixels of {} bytes holds {} bytes", image.width, image.height, image.channels,
+        image.pixels.size());
   std::string file;
   Writing writing;
   writing.image = &image, writing.to = &file, writing.level = level;
@@ -207,6 +214,16 @@ std::string encode_png(const GreyImage& image, int level) {
   check(writing.info != nullptr, "libpng has no memory");
   check(attempt(writing, write_all), "cannot encode a PNG: {}", writing.messages.text);
   return file;
+}
+
+}  // namespace
+
+std::string encode_png(const GreyImage& image, int level) {
+  return encode({image.width, image.height, 1, image.pixels}, level);
+}
+
+std::string encode_png(const RgbImage& image, int level) {
+  return encode({image.width, image.height, 3, image.pixels}, level);
 }
 
 }  // namespace densetree::data

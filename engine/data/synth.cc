@@ -130,7 +130,7 @@ bool write_one(const SynthOptions& options, const SynthImage& image) {
     return false;
   }
   const int side = static_cast<int>(options.size);
-  write_png(path, {side, side, draw_synth(image, options.size, options.seed)}, 3);
+  write_png(path, GreyImage{side, side, draw_synth(image, options.size, options.seed)}, 3);
   return true;
 }
 

@@ -195,6 +195,24 @@ TEST(Image, EncodedPngDecodesToTheSame) {
   EXPECT_THROW(encode_png(image), Error);
 }
 
+TEST(Image, EncodedRgbPngHoldsTheSameColours) {
+  const Source source = noise(61, 35, 8, PNG_COLOR_TYPE_RGB);
+  RgbImage image{61, 35, {source.samples.begin(), source.samples.end()}};
+  const std::string file = encode_png(image);
+  EXPECT_EQ(decode_image(bytes_of(file), "a.png").pixels, expected(source));
+  png_image reader{};
+  reader.version = PNG_IMAGE_VERSION;
+  ASSERT_TRUE(png_image_begin_read_from_memory(&reader, file.data(), file.size()));
+  EXPECT_EQ(reader.format, static_cast<png_uint_32>(PNG_FORMAT_RGB));
+  ASSERT_EQ(PNG_IMAGE_SIZE(reader), image.pixels.size());
+  std::vector<std::uint8_t> back(image.pixels.size());
+  ASSERT_TRUE(png_image_finish_read(&reader, nullptr, back.data(), 0, nullptr));
+  EXPECT_EQ(back, image.pixels);
+  image.pixels.resize(61 * 35);
+  expect_contains(error_of([&] { encode_png(image); }), "61x35 pixels of 3 bytes holds 2135 bytes");
+  EXPECT_THROW(encode_png(RgbImage{}), Error);
+}
+
 TEST(Image, EveryTruncationIsAnError) {
   for (const bool interlaced : {false, true}) {
     Source source = noise(40, 30, 8, PNG_COLOR_TYPE_RGB_ALPHA);
