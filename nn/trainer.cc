@@ -85,7 +85,7 @@ std::map<std::string, std::string> fixed_settings(const std::string& config) {
     }
     at = end + 1;
   }
-  for (const char* free : {"data", "epochs", "workers", "checkpoint-steps"}) {
+  for (const char* free : {"data", "tree", "epochs", "workers", "checkpoint-steps"}) {
     settings.erase(free);
   }
   return settings;
@@ -112,6 +112,9 @@ std::string config_toml(const TrainOptions& o, const std::string& data) {
       fmt::format("# Settings of this run; `densetree --config` reads them.\nseed = {}\n[train]\n", o.seed);
   const auto add = [&](const char* key, const std::string& value) { text += fmt::format("{} = {}\n", key, value); };
   add("data", quoted(data));
+  if (!o.tree.empty()) {
+    add("tree", quoted(o.tree));
+  }
   add("arch", quoted(o.arch.name));
   add("image-size", std::to_string(o.image_size));
   add("batch-size", std::to_string(o.batch_size));

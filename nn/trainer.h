@@ -29,6 +29,7 @@ namespace densetree::nn {
 struct TrainOptions {
   Architecture arch = parse_architecture("densenet121");
   data::LabelSet labels;
+  std::string tree;  // the file of a label tree that the labels came from, to be written down
   std::int64_t image_size = 224, batch_size = 128, epochs = 10;
   double lr = 1e-3, weight_decay = 0, clip_norm = 0;
   Schedule schedule;

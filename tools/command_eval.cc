@@ -2,74 +2,69 @@
 
 #include "kernels/core/error.h"
 #include "tools/commands.h"
-#include "tools/progress.h"
-#include "tools/trained_model.h"
-#include "tree/evaluation.h"
+#include "tools/provenance.h"
+#include "tools/scored_input.h"
+#include "tree/results.h"
 
 namespace densetree::tools {
 namespace {
 
 struct Flags {
-  std::string run, data, split = "test", scores, labels, out;
+  ScoredInput input;
+  std::string calibration, out;
+  std::vector<double> confidence = {0.5, 0.8, 0.95};
   std::size_t draws = 1000;
-  std::int64_t batch_size = 16;
 };
 
-tree::ScoredImages score_split(const Common& common, const Flags& flags) {
-  const data::Dataset dataset(flags.data);
-  const std::vector<std::int64_t> rows = dataset.rows_of(flags.split);
-  check(!rows.empty(), "{} has no images in the split '{}'", flags.data, flags.split);
-  const auto device = common.open_device();
-  TrainedModel trained(*device, flags.run, std::min(flags.batch_size, static_cast<std::int64_t>(rows.size())));
-  check(dataset.image_size() == trained.meta.preprocessing.source_size,
-        "{} holds images of {} pixels a side and {} was trained on {}; prepare the data with --size {}", flags.data,
-        dataset.image_size(), trained.weights.string(), trained.meta.preprocessing.source_size,
-        trained.meta.preprocessing.source_size);
-  ProgressBar bar("eval");
-  bar.update(0, rows.size());
-  nn::Scores scores = nn::score(*trained.model, dataset, trained.labels, rows,
-                                [&](std::int64_t done) { bar.update(done, rows.size()); });
-  tree::ScoredImages set;
-  for (const std::int64_t row : rows) {
-    set.images.push_back(dataset.row(row).image);
-    set.patients.push_back(dataset.row(row).patient);
+tree::ReportContext report_context(const Flags& flags, const Common& common, const Device& device) {
+  const std::string what = flags.input.from_run()
+                               ? fmt::format("{} on {}, split {}", flags.input.run, flags.input.data, flags.input.split)
+                               : flags.input.scores;
+  tree::ReportContext context{"Evaluation of " + what, provenance(common, device)};
+  if (!flags.calibration.empty()) {
+    context.provenance.emplace_back("calibration", flags.calibration);
   }
-  set.labels = trained.labels.names();
-  set.scores = std::move(scores.probabilities);
-  set.targets = std::move(scores.targets);
-  return set;
+  return context;
 }
 
 void run(const Common& common, const Flags& flags) {
-  const bool from_run = !flags.run.empty() && !flags.data.empty();
-  const bool from_scores = !flags.scores.empty() && !flags.labels.empty();
-  check(from_run != from_scores, "eval needs either --run and --data, or --scores and --labels");
+  const std::string source = flags.input.source();
   const tree::EvaluationOptions options{.draws = flags.draws, .seed = common.seed, .threads = common.threads};
-  tree::Evaluation evaluation;
-  if (from_scores) {
-    evaluation = tree::evaluate_scores(
-        {.scores = flags.scores, .labels = flags.labels, .out = flags.out, .label_set = {}}, options);
-  } else {
-    const tree::ScoredImages set = score_split(common, flags);
-    evaluation = tree::evaluate(set, options, flags.run);
-    tree::write_evaluation(flags.out, set, evaluation);
+  std::optional<tree::Calibration> calibration;
+  if (!flags.calibration.empty()) {
+    calibration = tree::read_calibration(flags.calibration);
+    check(flags.input.tree.empty() || flags.input.label_tree().to_toml() == calibration->tree.to_toml(),
+          "{}: was made with another tree than {}", flags.calibration, flags.input.tree);
   }
-  std::cout << (common.json ? tree::metrics_json(evaluation) : tree::text_table(evaluation));
-  std::cerr << fmt::format("eval: metrics, scores and curves are in {}\n", flags.out);
+  const data::LabelSet labels = calibration ? calibration->tree.labels() : flags.input.label_tree().labels();
+  const auto device = common.open_device();
+  const tree::ScoredImages set = flags.input.read(*device, labels);
+  const tree::Evaluation evaluation = tree::evaluate(set, options, source);
+  std::optional<tree::TreeEvaluation> along_tree;
+  if (calibration) {
+    along_tree = tree::evaluate_tree(*device, *calibration, set, flags.confidence, options, source);
+  }
+  const tree::TreeEvaluation* tree = along_tree ? &*along_tree : nullptr;
+  tree::write_results(flags.out, set, evaluation, tree, report_context(flags, common, *device));
+  if (common.json) {
+    std::cout << tree::metrics_json(evaluation, tree);
+  } else {
+    std::cout << tree::text_table(evaluation) << (tree ? "\n" + tree::text_table(*tree) : "");
+  }
+  std::cerr << fmt::format("eval: metrics, scores, curves and report.html are in {}\n", flags.out);
 }
 
 }  // namespace
 
 void add_eval(CLI::App& app, const Common& common) {
   auto flags = std::make_shared<Flags>();
-  auto* command = app.add_subcommand("eval", "AUROC, average precision and Brier score, with intervals over patients");
-  command->add_option("--run", flags->run, "a trained run, with --data");
-  command->add_option("--data", flags->data, "a prepared data set");
-  command->add_option("--split", flags->split, "train, val or test")->capture_default_str();
-  command->add_option("--scores", flags->scores, "a table of scores from any classifier, with --labels");
-  command->add_option("--labels", flags->labels, "NIH's label table, plain or gzipped");
-  command->add_option("--batch-size", flags->batch_size, "images scored at once")
-      ->check(CLI::PositiveNumber)
+  auto* command = app.add_subcommand("eval", "how good scores are, and with a calibration, posteriors and thresholds");
+  flags->input.add(*command, "test");
+  command->add_option("--tree", flags->input.tree, "the label tree; the run's own or the standard one by default");
+  command->add_option("--calibration", flags->calibration, "a file that `densetree calibrate` wrote");
+  command->add_option("--confidence", flags->confidence, "thresholds to evaluate, after commas")
+      ->delimiter(',')
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->capture_default_str();
   command->add_option("--draws", flags->draws, "bootstrap draws; 0: no intervals")->capture_default_str();
   command->add_option("--out", flags->out, "folder of the results")->required();

@@ -3,12 +3,14 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "engine/io/file.h"
 #include "kernels/core/error.h"
 #include "nn/trainer.h"
 #include "tools/commands.h"
 #include "tools/interrupt.h"
 #include "tools/network_flags.h"
 #include "tools/progress.h"
+#include "tools/scored_input.h"
 #include "tree/metrics.h"
 
 namespace densetree::tools {
@@ -17,7 +19,7 @@ namespace {
 struct Flags {
   NetworkFlags network;
   nn::TrainOptions options;
-  std::string data, run, schedule = "constant";
+  std::string data, run, tree, schedule = "constant";
   bool resume = false;
 };
 
@@ -60,6 +62,23 @@ void print_epoch(const Common& common, const nn::EpochMetrics& m, bool best) {
             << std::endl;
 }
 
+// The label tree to train for: --tree, which a resumed run may only repeat, or the resumed run's own.
+std::optional<tree::LabelTree> read_tree(const Flags& flags) {
+  const std::filesystem::path own = std::filesystem::path(flags.run) / kRunTree;
+  std::optional<tree::LabelTree> tree;
+  if (!flags.tree.empty()) {
+    tree = tree::LabelTree::read(flags.tree);
+  }
+  if (flags.resume && (tree || std::filesystem::exists(own))) {
+    check(std::filesystem::exists(own), "{} was begun without a tree; --tree cannot be given to resume it", flags.run);
+    const tree::LabelTree begun_with = tree::LabelTree::read(own);
+    check(!tree || tree->to_toml() == begun_with.to_toml(), "{} was begun with another tree than {}; see {}", flags.run,
+          flags.tree, own.string());
+    return begun_with;
+  }
+  return tree;
+}
+
 void run(const Common& common, Flags flags, std::uint64_t seed) {
   flags.network.check_precision();
   nn::TrainOptions& o = flags.options;
@@ -68,6 +87,11 @@ void run(const Common& common, Flags flags, std::uint64_t seed) {
   o.memory = nn::parse_memory_mode(flags.network.memory);
   o.schedule.kind = nn::parse_schedule(flags.schedule);
   o.seed = seed;
+  const std::optional<tree::LabelTree> label_tree = read_tree(flags);
+  if (label_tree) {
+    o.labels = label_tree->labels();
+    o.tree = (std::filesystem::path(flags.run) / kRunTree).string();
+  }
   std::atomic<bool>& stop = stop_flag();
   const data::Dataset dataset(flags.data);
   const auto device = common.open_device();
@@ -86,6 +110,9 @@ void run(const Common& common, Flags flags, std::uint64_t seed) {
   };
   listener.auroc = mean_auroc;
   nn::Trainer trainer(*device, dataset, o, flags.run, flags.resume, listener);
+  if (label_tree) {
+    write_file(std::filesystem::path(flags.run) / kRunTree, label_tree->to_toml());
+  }
   const nn::ModelPlan& plan = trainer.model().plan();
   std::cerr << fmt::format("train: {} with {} labels on {}, {:.2f} GiB in one allocation\n", o.arch.name,
                            o.labels.size(), device->info().name, plan.bytes() / 0x1p30);
@@ -114,7 +141,7 @@ std::uint64_t read_settings(CLI::App& command, const Flags& flags) {
   for (const auto& [key, value] : *settings) {
     CLI::Option* option = command.get_option_no_throw("--" + std::string(key.str()));
     check(option != nullptr, "{}: the setting '{}' is unknown", file.string(), std::string(key.str()));
-    if (option->count() > 0) {
+    if (option->count() > 0 || key.str() == "tree") {  // the run has its own copy of the tree
       continue;
     }
     std::ostringstream out;
@@ -137,6 +164,7 @@ void add_options(CLI::App& command, Flags& flags) {
   nn::TrainOptions& o = flags.options;
   command.add_option("--data", flags.data, "a prepared data set")->required();
   command.add_option("--out", flags.run, "the run folder")->required();
+  command.add_option("--tree", flags.tree, "a label tree, whose leaves are the labels to train; the 14 findings else");
   flags.network.add_arch(command);
   flags.network.add_training(command);
   command.add_option("--image-size", o.image_size, "side of the network's input")->capture_default_str();

@@ -28,9 +28,11 @@ void add_common(CLI::App& app, Common& common);
 void add_synth(CLI::App& app, const Common& common);
 void add_prepare(CLI::App& app, const Common& common);
 void add_train(CLI::App& app, const Common& common);
+void add_calibrate(CLI::App& app, const Common& common);
 void add_eval(CLI::App& app, const Common& common);
 void add_predict(CLI::App& app, const Common& common);
 void add_trace(CLI::App& app, const Common& common);
+void add_tree(CLI::App& app, const Common& common);
 void add_plan(CLI::App& app, const Common& common);
 void add_devices(CLI::App& app, const Common& common);
 

@@ -5,6 +5,7 @@
 #include "kernels/core/error.h"
 #include "tools/commands.h"
 #include "tools/interrupt.h"
+#include "tools/provenance.h"
 
 namespace {
 
@@ -25,9 +26,11 @@ int run(int argc, char** argv) {
   add_synth(app, common);
   add_prepare(app, common);
   add_train(app, common);
+  add_calibrate(app, common);
   add_eval(app, common);
   add_predict(app, common);
   add_trace(app, common);
+  add_tree(app, common);
   add_plan(app, common);
   add_devices(app, common);
   try {
@@ -45,6 +48,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
+    densetree::tools::remember_command_line(argc, argv);
     return run(argc, argv);
   } catch (const std::exception& e) {
     std::cerr << "densetree: error: " << e.what() << '\n';

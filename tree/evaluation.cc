@@ -5,18 +5,13 @@
 #include <omp.h>
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "engine/io/csv.h"
-#include "engine/io/file.h"
 #include "kernels/core/error.h"
 #include "tree/patients.h"
 
 namespace densetree::tree {
 
 namespace {
-
-using nlohmann::ordered_json;
 
 template <class T>
 Column<T> column(const std::vector<T>& matrix, std::size_t label, std::size_t labels) {
@@ -100,15 +95,6 @@ Estimate mean_of(const Evaluation& evaluation, const std::vector<DrawMetrics>& d
   return {sum / count, percentile_interval(std::move(means))};
 }
 
-void put(ordered_json& object, const std::string& name, const Estimate& estimate, bool with_interval) {
-  object[name] = estimate.value ? ordered_json(*estimate.value) : ordered_json(nullptr);
-  if (with_interval) {
-    object[name + "_interval"] = estimate.interval
-                                     ? ordered_json::array({estimate.interval->low, estimate.interval->high})
-                                     : ordered_json(nullptr);
-  }
-}
-
 std::string with_interval(const Estimate& estimate) {
   if (!estimate.value) {
     return "undefined";
@@ -116,41 +102,6 @@ std::string with_interval(const Estimate& estimate) {
   std::string text = fmt::format("{:.4f}", *estimate.value);
   if (estimate.interval) {
     text += fmt::format(" [{:.4f}, {:.4f}]", estimate.interval->low, estimate.interval->high);
-  }
-  return text;
-}
-
-double share(std::int64_t part, std::int64_t all) {
-  return all > 0 ? static_cast<double>(part) / static_cast<double>(all) : 0.0;
-}
-
-// No ROC where a class is missing: its rates would be 0/0.
-std::string roc_csv(const Evaluation& evaluation) {
-  std::string text = "label,threshold,false_positive_rate,true_positive_rate\n";
-  for (const LabelEvaluation& label : evaluation.labels) {
-    for (const CurvePoint& p : label.auroc.value ? label.curve : std::vector<CurvePoint>()) {
-      const std::string fields[] = {label.name, fmt::format("{}", p.threshold),
-                                    fmt::format("{}", share(p.false_positives, label.images - label.positives)),
-                                    fmt::format("{}", share(p.true_positives, label.positives))};
-      text += csv_row(fields);
-    }
-  }
-  return text;
-}
-
-// The first point, where nothing is called positive, has no precision and is left out.
-std::string precision_recall_csv(const Evaluation& evaluation) {
-  std::string text = "label,threshold,recall,precision\n";
-  for (const LabelEvaluation& label : evaluation.labels) {
-    for (const CurvePoint& p : label.average_precision.value ? label.curve : std::vector<CurvePoint>()) {
-      const std::int64_t called = p.true_positives + p.false_positives;
-      if (called > 0) {
-        const std::string fields[] = {label.name, fmt::format("{}", p.threshold),
-                                      fmt::format("{}", share(p.true_positives, label.positives)),
-                                      fmt::format("{}", share(p.true_positives, called))};
-        text += csv_row(fields);
-      }
-    }
   }
   return text;
 }
@@ -178,31 +129,6 @@ Evaluation evaluate(const ScoredImages& set, const EvaluationOptions& options, c
   return evaluation;
 }
 
-std::string metrics_json(const Evaluation& evaluation) {
-  const bool intervals = evaluation.draws > 0;
-  ordered_json root;
-  root["images"] = evaluation.images;
-  root["patients"] = evaluation.patients;
-  if (intervals) {
-    root["bootstrap"] = {{"draws", evaluation.draws}, {"seed", evaluation.seed}, {"over", "patients"}, {"level", 0.95}};
-  }
-  put(root, "mean_auroc", evaluation.mean_auroc, intervals);
-  put(root, "mean_average_precision", evaluation.mean_average_precision, intervals);
-  root["labels"] = ordered_json::object();
-  for (const LabelEvaluation& label : evaluation.labels) {
-    ordered_json& object = root["labels"][label.name];
-    object["images"] = label.images;
-    object["positives"] = label.positives;
-    put(object, "auroc", label.auroc, intervals);
-    put(object, "average_precision", label.average_precision, intervals);
-    put(object, "brier", label.brier, intervals);
-    if (intervals) {
-      object["undefined_draws"] = label.undefined_draws;
-    }
-  }
-  return root.dump(2) + "\n";
-}
-
 std::string text_table(const Evaluation& evaluation) {
   std::size_t width = 5;
   for (const LabelEvaluation& label : evaluation.labels) {
@@ -221,23 +147,6 @@ std::string text_table(const Evaluation& evaluation) {
                         evaluation.images, evaluation.patients, evaluation.draws, evaluation.seed);
   }
   return text;
-}
-
-void write_evaluation(const std::filesystem::path& folder, const ScoredImages& set, const Evaluation& evaluation) {
-  make_folder(folder / "curves");
-  write_file(folder / "scores.csv", score_csv(set));
-  write_file(folder / "curves" / "roc.csv", roc_csv(evaluation));
-  write_file(folder / "curves" / "precision_recall.csv", precision_recall_csv(evaluation));
-  write_file(folder / "metrics.json", metrics_json(evaluation));
-}
-
-Evaluation evaluate_scores(const ScoreFiles& files, const EvaluationOptions& options) {
-  const ScoreTable scores = read_score_table(files.scores, files.label_set);
-  const data::LabelTable truth = data::read_label_table(files.labels);
-  const ScoredImages set = join(scores, truth, files.label_set);
-  const Evaluation evaluation = evaluate(set, options, scores.source);
-  write_evaluation(files.out, set, evaluation);
-  return evaluation;
 }
 
 }  // namespace densetree::tree

@@ -1,18 +1,12 @@
-// Evaluates scores against the truth and writes what `densetree eval` leaves in its folder:
-//   metrics.json                 INTERFACE.md: labels.<L>.auroc, .average_precision, .brier, their intervals, counts
-//   scores.csv                   the scores, readable by `--scores` again
-//   curves/roc.csv               label,threshold,false_positive_rate,true_positive_rate
-//   curves/precision_recall.csv  label,threshold,recall,precision
-// Undefined numbers are null, never a guess.
+// Evaluates scores against the truth: AUROC, average precision and Brier score of every label, with intervals over
+// patients, and the curves behind them (METHOD.md §8). What is undefined has no value, never a guess.
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "engine/data/labels.h"
 #include "tree/bootstrap.h"
 #include "tree/metrics.h"
 #include "tree/score_table.h"
@@ -54,17 +48,6 @@ struct Evaluation {
 Evaluation evaluate(const ScoredImages& set, const EvaluationOptions& options,
                     const std::string& source = "evaluation");
 
-std::string metrics_json(const Evaluation& evaluation);
 std::string text_table(const Evaluation& evaluation);  // for a terminal, one line a label
-
-// Writes the files above into `folder`, made where needed; metrics.json last, so that it stands for all of them.
-void write_evaluation(const std::filesystem::path& folder, const ScoredImages& set, const Evaluation& evaluation);
-
-// `densetree eval --scores CSV --labels CSV --out DIR`: reads, joins, evaluates, writes.
-struct ScoreFiles {
-  std::filesystem::path scores, labels, out;
-  data::LabelSet label_set;  // what the score columns mean
-};
-Evaluation evaluate_scores(const ScoreFiles& files, const EvaluationOptions& options);
 
 }  // namespace densetree::tree

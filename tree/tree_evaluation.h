@@ -1,5 +1,6 @@
 // Evaluates calibrated posteriors along the label tree: every node's discrimination and calibration, and what each
-// threshold does to the answers (METHOD.md §8).
+// threshold does to the answers (METHOD.md §8). `densetree eval --calibration` adds it to metrics.json as `nodes`,
+// `confidence`, `confusions` and `thresholds`.
 #pragma once
 
 #include <optional>
@@ -7,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "tree/calibration.h"
 #include "tree/confidence.h"
 #include "tree/evaluation.h"
 #include "tree/label_tree.h"
@@ -34,6 +36,15 @@ struct TreeEvaluation {
   std::string confusion_threshold;                            // name of the entry of `at` they were counted at
   std::vector<Confusion> confusions;
   std::vector<std::int64_t> together;  // (L, L), co_occurrence()
+  NodeTable<double> posterior;         // (V, N)
 };
+
+// Evaluates `set` at each T of `confidences`, in (0, 1], and at the calibration's chosen thresholds where it has some.
+// Throws Error, opened by `source`, when the set's labels are not the calibration's.
+TreeEvaluation evaluate_tree(Device& device, const Calibration& calibration, const ScoredImages& set,
+                             const std::vector<double>& confidences, const EvaluationOptions& options,
+                             const std::string& source);
+
+std::string text_table(const TreeEvaluation& evaluation);  // for a terminal
 
 }  // namespace densetree::tree

@@ -56,6 +56,7 @@ class LabelSet {
   std::size_t size() const { return names_.size(); }
   const std::vector<std::string>& names() const { return names_; }
   FindingSet findings(std::size_t label) const { return findings_[label]; }
+  bool operator==(const LabelSet&) const = default;
   // out[size()]: 1 where the label is true, else 0.
   void targets(FindingSet findings, std::span<float> out) const;
 

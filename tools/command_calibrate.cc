@@ -1,0 +1,102 @@
+#include <iostream>
+
+#include "engine/io/file.h"
+#include "kernels/core/error.h"
+#include "tools/commands.h"
+#include "tools/scored_input.h"
+#include "tree/calibration.h"
+
+namespace densetree::tools {
+namespace {
+
+struct Flags {
+  ScoredInput input;
+  tree::CalibrationSettings settings;
+  std::string out, binning, prior, pooling, monotone = "on", choose;
+  std::vector<std::string> node_priors;
+  double choose_share = 0.5;
+  bool paper = false;
+};
+
+// "Effusion=0.1"
+std::pair<std::string, double> parse_node_prior(const std::string& text) {
+  const std::size_t at = text.rfind('=');
+  double value = 0;
+  const bool ok = at != std::string::npos && at > 0 && CLI::detail::lexical_cast(text.substr(at + 1), value);
+  check(ok, "--node-prior is '{}'; it must be NODE=PROBABILITY, as in Effusion=0.1", text);
+  return {text.substr(0, at), value};
+}
+
+tree::CalibrationSettings settings_of(const Flags& flags) {
+  tree::CalibrationSettings s = flags.paper ? tree::CalibrationSettings::paper() : flags.settings;
+  if (!flags.paper) {
+    s.binning = flags.binning == "uniform" ? Binning::kUniform : Binning::kQuantile;
+    s.prior = flags.prior == "equal" ? tree::Prior::kEqual : tree::Prior::kData;
+    s.pooling = flags.pooling == "sum" ? Pooling::kSum : flags.pooling == "max" ? Pooling::kMax : Pooling::kNoisyOr;
+    s.monotone = flags.monotone == "on";
+  }
+  for (const std::string& text : flags.node_priors) {
+    s.node_priors.insert(parse_node_prior(text));
+  }
+  return s;
+}
+
+void run(const Common& common, const Flags& flags) {
+  const tree::CalibrationSettings settings = settings_of(flags);
+  std::optional<tree::ThresholdRequest> request;
+  if (!flags.choose.empty()) {
+    request = tree::parse_threshold_request(flags.choose);
+  }
+  const tree::LabelTree label_tree = flags.input.label_tree();
+  const auto device = common.open_device();
+  const tree::ScoredImages set = flags.input.read(*device, label_tree.labels());
+  const std::string source = flags.input.source();
+  const tree::Calibration calibration = request
+                                            ? tree::fit_and_choose(*device, label_tree, settings, set, source, *request,
+                                                                   flags.choose_share, common.seed, common.threads)
+                                            : tree::fit(*device, label_tree, settings, set, source);
+  const std::string json = tree::calibration_json(calibration);
+  write_file(flags.out, json);
+  std::cout << (common.json ? json : tree::calibration_table(calibration));
+  std::cerr << fmt::format("calibrate: {} is written\n", flags.out);
+}
+
+}  // namespace
+
+void add_calibrate(CLI::App& app, const Common& common) {
+  auto flags = std::make_shared<Flags>();
+  auto* command = app.add_subcommand("calibrate", "posteriors along the label tree, and thresholds with a guarantee");
+  flags->input.add(*command, "val");
+  command->add_option("--tree", flags->input.tree, "the label tree; the run's own or the standard one by default");
+  command->add_option("--out", flags->out, "the calibration file")->required();
+  const std::vector<CLI::Option*> settings = {
+      command->add_option("--bins", flags->settings.bins, "bins of each histogram")->capture_default_str(),
+      command->add_option("--binning", flags->binning = "quantile", "quantile or uniform")
+          ->check(CLI::IsMember({"quantile", "uniform"}))
+          ->capture_default_str(),
+      command->add_option("--alpha", flags->settings.alpha, "smoothing, in images per bin")->capture_default_str(),
+      command->add_option("--prior", flags->prior = "data", "data (how often a node is true) or equal (1/2)")
+          ->check(CLI::IsMember({"data", "equal"}))
+          ->capture_default_str(),
+      command->add_option("--pooling", flags->pooling = "noisy-or", "of leaf scores: noisy-or, sum or max")
+          ->check(CLI::IsMember({"noisy-or", "sum", "max"}))
+          ->capture_default_str(),
+      command->add_option("--monotone", flags->monotone, "confidence never falls as the score rises: on or off")
+          ->check(CLI::IsMember({"on", "off"}))
+          ->capture_default_str()};
+  auto* paper = command->add_flag("--paper", flags->paper, "the settings of Davis et al. 2019");
+  for (CLI::Option* option : settings) {
+    paper->excludes(option);
+  }
+  command->add_option("--node-prior", flags->node_priors, "NODE=PROBABILITY, may be repeated")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_option("--choose", flags->choose,
+                      "choose thresholds: precision:0.8,delta:0.1 | any-false:0.1 | miss:0.1");
+  command
+      ->add_option("--choose-share", flags->choose_share,
+                   "of the patients, that choose thresholds; the others calibrate")
+      ->capture_default_str();
+  command->callback([&common, flags] { run(common, *flags); });
+}
+
+}  // namespace densetree::tools

@@ -1,0 +1,50 @@
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "engine/io/file.h"
+#include "tools/commands.h"
+#include "tree/label_tree.h"
+
+namespace densetree::tools {
+namespace {
+
+struct Flags {
+  std::string tree, write;
+  int standard = 14;
+};
+
+void run(const Common& common, const Flags& flags) {
+  const tree::LabelTree tree = !flags.tree.empty()    ? tree::LabelTree::read(flags.tree)
+                               : flags.standard == 14 ? tree::LabelTree::of_14_labels()
+                                                      : tree::LabelTree::of_13_labels();
+  if (!flags.write.empty()) {
+    write_file(flags.write, tree.to_toml());
+    std::cerr << "tree: " << flags.write << " is written\n";
+  }
+  if (!common.json) {
+    std::cout << tree.draw();
+    return;
+  }
+  nlohmann::ordered_json nodes = nlohmann::ordered_json::array();
+  for (const tree::Node& node : tree.nodes()) {
+    nodes.push_back({{"name", node.name},
+                     {"parent", node.parent < 0 ? nlohmann::ordered_json(nullptr) : tree.node(node.parent).name},
+                     {"leaf", node.children.empty()}});
+  }
+  std::cout << nodes.dump(2) << '\n';
+}
+
+}  // namespace
+
+void add_tree(CLI::App& app, const Common& common) {
+  auto flags = std::make_shared<Flags>();
+  auto* command = app.add_subcommand("tree", "checks and draws a label tree, and writes one to begin with");
+  command->add_option("--tree", flags->tree, "a tree file; a standard tree by default");
+  command->add_option("--standard", flags->standard, "the standard tree of 13 or 14 labels")
+      ->check(CLI::IsMember({13, 14}))
+      ->capture_default_str();
+  command->add_option("--write", flags->write, "writes the tree as a file");
+  command->callback([&common, flags] { run(common, *flags); });
+}
+
+}  // namespace densetree::tools

@@ -1,0 +1,88 @@
+#include "tools/scored_input.h"
+
+#include "kernels/core/error.h"
+#include "tools/progress.h"
+#include "tools/trained_model.h"
+
+namespace densetree::tools {
+
+namespace {
+
+data::LabelSet labels_of_run(const std::filesystem::path& run) {
+  return nn::labels_of(CheckpointMeta::from(TensorFile::open(nn::trained_weights(run))));
+}
+
+}  // namespace
+
+void ScoredInput::add(CLI::App& command, const char* default_split) {
+  split = default_split;
+  command.add_option("--run", run, "a trained run, with --data");
+  command.add_option("--data", data, "a prepared data set");
+  command.add_option("--split", split, "train, val or test")->capture_default_str();
+  command.add_option("--scores", scores, "a table of scores from any classifier, with --labels");
+  command.add_option("--labels", labels, "NIH's label table, plain or gzipped");
+  command.add_option("--batch-size", batch_size, "images scored at once")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
+bool ScoredInput::from_run() const {
+  const bool a_run = !run.empty() && !data.empty(), a_table = !scores.empty() && !labels.empty();
+  check(a_run != a_table && (a_run ? scores.empty() && labels.empty() : run.empty() && data.empty()),
+        "give either --run and --data, or --scores and --labels");
+  return a_run;
+}
+
+std::string ScoredInput::source() const {
+  return from_run() ? run : scores;
+}
+
+tree::LabelTree ScoredInput::label_tree() const {
+  if (!tree.empty()) {
+    return tree::LabelTree::read(tree);
+  }
+  if (!from_run()) {
+    return tree::LabelTree::of_14_labels();
+  }
+  return run_tree(run, labels_of_run(run));
+}
+
+tree::ScoredImages ScoredInput::score_split(Device& device, const data::LabelSet& wanted) const {
+  const data::Dataset dataset(data);
+  const std::vector<std::int64_t> rows = dataset.rows_of(split);
+  check(!rows.empty(), "{} has no images in the split '{}'", data, split);
+  TrainedModel trained(device, run, std::min(batch_size, static_cast<std::int64_t>(rows.size())));
+  check(trained.labels == wanted, "{}: was trained on the labels {}; wanted are {}", trained.weights.string(),
+        fmt::join(trained.labels.names(), ", "), fmt::join(wanted.names(), ", "));
+  check(dataset.image_size() == trained.meta.preprocessing.source_size,
+        "{} holds images of {} pixels a side and {} was trained on {}; prepare the data with --size {}", data,
+        dataset.image_size(), trained.weights.string(), trained.meta.preprocessing.source_size,
+        trained.meta.preprocessing.source_size);
+  ProgressBar bar("scoring");
+  bar.update(0, rows.size());
+  nn::Scores result = nn::score(*trained.model, dataset, trained.labels, rows,
+                                [&](std::int64_t done) { bar.update(done, rows.size()); });
+  tree::ScoredImages set;
+  for (const std::int64_t row : rows) {
+    set.images.push_back(dataset.row(row).image);
+    set.patients.push_back(dataset.row(row).patient);
+  }
+  set.labels = trained.labels.names();
+  set.scores = std::move(result.probabilities);
+  set.targets = std::move(result.targets);
+  return set;
+}
+
+tree::ScoredImages ScoredInput::read(Device& device, const data::LabelSet& wanted) const {
+  if (from_run()) {
+    return score_split(device, wanted);
+  }
+  return tree::join(tree::read_score_table(scores, wanted), data::read_label_table(labels), wanted);
+}
+
+tree::LabelTree run_tree(const std::filesystem::path& run, const data::LabelSet& labels) {
+  const std::filesystem::path own = run / kRunTree;
+  return std::filesystem::exists(own) ? tree::LabelTree::read(own) : tree::LabelTree::standard_for(labels);
+}
+
+}  // namespace densetree::tools

@@ -1,0 +1,35 @@
+// Scores with their truths, from a trained run over a data set or from a table of any classifier: what `eval` and
+// `calibrate` work on.
+#pragma once
+
+#include <string>
+
+#include "tools/commands.h"
+#include "tree/label_tree.h"
+#include "tree/score_table.h"
+
+namespace densetree::tools {
+
+// The label tree a run was trained with lies in its folder.
+inline constexpr const char* kRunTree = "tree.toml";
+// It, or the standard tree for these labels.
+tree::LabelTree run_tree(const std::filesystem::path& run, const data::LabelSet& labels);
+
+struct ScoredInput {
+  std::string run, data, split, scores, labels, tree;
+  std::int64_t batch_size = 16;
+
+  void add(CLI::App& command, const char* default_split);
+  bool from_run() const;       // Error unless it is clear which of the two is meant
+  std::string source() const;  // for messages: the run or the table of scores
+
+  // The label tree: --tree, else the run's own, else the standard one for the run's labels, or for the 14 findings.
+  tree::LabelTree label_tree() const;
+  // `labels` say what the columns of a table mean; a run must have been trained on them.
+  tree::ScoredImages read(Device& device, const data::LabelSet& labels) const;
+
+ private:
+  tree::ScoredImages score_split(Device& device, const data::LabelSet& labels) const;
+};
+
+}  // namespace densetree::tools

@@ -1,0 +1,31 @@
+// What `densetree eval` leaves in its folder:
+//   metrics.json                 INTERFACE.md: labels.<L>.auroc, .average_precision, .brier, their intervals, counts;
+//   with
+//                                a calibration nodes.<V>, confidence.<T>, confusions, co_occurrence and thresholds
+//   scores.csv                   the scores, readable by `--scores` again
+//   posteriors.csv               with a calibration: a column per node of the label tree
+//   curves/roc.csv               label,threshold,false_positive_rate,true_positive_rate
+//   curves/precision_recall.csv  label,threshold,recall,precision
+//   curves/reliability.csv, curves/risk_coverage.csv  with a calibration, per node
+//   report.html                  all of it for people
+// Undefined numbers are null, never a guess.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "tree/evaluation.h"
+#include "tree/report.h"
+#include "tree/tree_evaluation.h"
+
+namespace densetree::tree {
+
+// `tree` is null where there is no calibration.
+std::string metrics_json(const Evaluation& evaluation, const TreeEvaluation* tree = nullptr);
+
+// Writes the files above into `folder`, made where needed; metrics.json last, so that it stands for all of them. Files
+// of an earlier evaluation that this one has no successor for are removed.
+void write_results(const std::filesystem::path& folder, const ScoredImages& set, const Evaluation& evaluation,
+                   const TreeEvaluation* tree, const ReportContext& context);
+
+}  // namespace densetree::tree
