@@ -1,6 +1,10 @@
 // Features that outlive inference, and class activation maps of them: pixel for pixel what the classifier added up.
 #include "nn/activation_map.h"
 
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
 #include "kernels/core/error.h"
 #include "tests/nn/devices.h"
 #include "tests/nn/small_model.h"
