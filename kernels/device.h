@@ -114,6 +114,8 @@ struct DeviceInfo {
   int threads = 1;  // CPU threads in use, or multiprocessors
 };
 
+class TreeOperations;  // kernels/tree_operations.h
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -200,6 +202,9 @@ class Device {
   // Adam (Kingma & Ba 2015) over all n parameters in one pass; with clip_norm it reads *norm, else norm may be null.
   virtual void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
                     float* w) = 0;
+
+  // Label trees: scores of nodes, histograms, posteriors, answers.
+  virtual std::unique_ptr<TreeOperations> make_tree_operations() = 0;
 };
 
 // "auto", "cpu", "cuda" or "cuda:N". auto takes CUDA where a device answers, else the CPU. threads 0: all cores.

@@ -48,14 +48,16 @@ FindingSet parse_findings(std::string_view text, const std::string& where) {
   return set;
 }
 
-std::string findings_text(FindingSet findings) {
-  std::string text;
+std::vector<std::string> finding_names(FindingSet findings) {
+  std::vector<std::string> names;
   for (std::size_t i = 0; i < kFindings.size(); ++i) {
-    if ((findings & bit(i)) == 0) continue;
-    if (!text.empty()) text += '|';
-    text += kFindings[i];
+    if ((findings & bit(i)) != 0) names.emplace_back(kFindings[i]);
   }
-  return text.empty() ? std::string(kNoFinding) : text;
+  return names;
+}
+
+std::string findings_text(FindingSet findings) {
+  return findings == 0 ? std::string(kNoFinding) : fmt::format("{}", fmt::join(finding_names(findings), "|"));
 }
 
 LabelTable read_label_table(const std::filesystem::path& path) {

@@ -26,6 +26,7 @@ using FindingSet = std::uint32_t;  // bit i: kFindings[i] is there
 // or repeated finding, an empty text, or `No Finding` beside others.
 FindingSet parse_findings(std::string_view text, const std::string& where);
 std::string findings_text(FindingSet findings);
+std::vector<std::string> finding_names(FindingSet findings);  // in the order of kFindings
 
 struct LabelEntry {
   std::string image;  // file name without folder

@@ -58,6 +58,7 @@ class CpuDevice final : public Device {
   void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) override;
   void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
             float* w) override;
+  std::unique_ptr<TreeOperations> make_tree_operations() override;
 
  private:
   int threads_;

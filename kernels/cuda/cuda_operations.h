@@ -69,6 +69,7 @@ class CudaDevice final : public Device {
   void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) override;
   void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
             float* w) override;
+  std::unique_ptr<TreeOperations> make_tree_operations() override;
 
  private:
   void check_call(cudaError_t status, const char* operation) const;  // throws Error

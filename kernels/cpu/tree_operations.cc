@@ -1,0 +1,296 @@
+// Tree operations on the CPU. Scores are found in their bins by the upper bits of their floating-point
+// representation: a table over these narrows a score down to one or two edges, and the order statistics that quantile
+// edges are need two passes over the scores instead of a sort.
+#include "kernels/tree_operations.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <vector>
+
+#include "kernels/core/error.h"
+#include "kernels/cpu/cpu_device.h"
+#include "kernels/functors/label_tree.h"
+
+namespace densetree {
+namespace {
+
+// Buckets of scores in [0, 1]: below 2^−24, then each factor of two cut into 512. Monotone in the score.
+constexpr int kMantissaBits = 9, kShift = 52 - kMantissaBits;
+constexpr std::uint64_t kFirst = std::bit_cast<std::uint64_t>(0x1p-24) >> kShift;
+constexpr std::uint64_t kBuckets = (std::bit_cast<std::uint64_t>(1.0) >> kShift) - kFirst + 2;
+
+std::size_t bucket_of(double s) {
+  const std::uint64_t high = std::bit_cast<std::uint64_t>(s) >> kShift;
+  return high < kFirst ? 0 : static_cast<std::size_t>(high - kFirst + 1);
+}
+
+// How scores of one node find their bin.
+class BinTable {
+ public:
+  BinTable(const Bins& bins, const double* edges) : edges_(edges), bins_(bins.bins), kind_(bins.kind) {
+    if (kind_ == Binning::kUniform) {
+      return;
+    }
+    // lowest_[k]: edges that lie in buckets before k; no score of bucket k falls into a lower bin.
+    std::int32_t edge = 0;
+    for (std::size_t k = 0; k < kBuckets; ++k) {
+      lowest_[k] = static_cast<std::uint16_t>(edge);
+      while (edge < bins_ - 1 && edges_[edge] <= 1 && bucket_of(edges_[edge]) == k) {
+        ++edge;
+      }
+    }
+  }
+
+  std::int32_t operator()(double s) const {
+    if (kind_ == Binning::kUniform) {
+      return uniform_bin(s, bins_);
+    }
+    std::int32_t q = lowest_[bucket_of(s)];
+    while (q < bins_ - 1 && edges_[q] <= s) {
+      ++q;
+    }
+    return q;
+  }
+
+ private:
+  const double* edges_;
+  std::int32_t bins_;
+  Binning kind_;
+  std::array<std::uint16_t, kBuckets> lowest_;
+};
+
+// Selects order statistics of the scores of one node.
+class Selection {
+ public:
+  explicit Selection(double* kept) : kept_(kept) {}
+
+  // edges[bins − 1] of the `images` scores of known truth; kept_ has room for all of them.
+  void edges(const double* scores, const std::uint8_t* truths, std::int64_t images, std::int32_t bins, double* edges) {
+    count(scores, truths, images);
+    mark(bins);
+    keep(scores, truths, images);
+    take_edges([&](std::int64_t rank, std::int32_t k) { return at_rank(rank, k); }, known_, bins, edges);
+  }
+
+ private:
+  void count(const double* scores, const std::uint8_t* truths, std::int64_t images) {
+    counts_.fill(0);
+    known_ = 0;
+    for (std::int64_t i = 0; i < images; ++i) {
+      const std::uint32_t known = truths[i] != kUnknown;
+      counts_[bucket_of(scores[i])] += known;
+      known_ += known;
+    }
+  }
+
+  // Finds the bucket of each rank ⌊k·n/bins⌋, and where its scores will be kept.
+  void mark(std::int32_t bins) {
+    where_.fill(kNotKept);
+    std::int64_t before = 0;
+    std::uint32_t room = 0;
+    std::int32_t k = 1;
+    for (std::size_t bucket = 0; bucket < kBuckets && k < bins; ++bucket) {
+      const std::int64_t end = before + counts_[bucket];
+      for (; k < bins && k * known_ / bins < end; ++k) {
+        if (where_[bucket] == kNotKept) {
+          where_[bucket] = room;
+          room += counts_[bucket];
+        }
+        first_[k] = where_[bucket];
+        rank_[k] = k * known_ / bins - before;
+        sorted_[k] = counts_[bucket];
+      }
+      before = end;
+    }
+  }
+
+  void keep(const double* scores, const std::uint8_t* truths, std::int64_t images) {
+    for (std::int64_t i = 0; i < images; ++i) {
+      std::uint32_t& where = where_[bucket_of(scores[i])];
+      if (where != kNotKept && truths[i] != kUnknown) {
+        kept_[where++] = scores[i];
+      }
+    }
+  }
+
+  double at_rank(std::int64_t, std::int32_t k) {
+    double* begin = kept_ + first_[k];
+    if (k == 1 || first_[k] != first_[k - 1]) {
+      std::sort(begin, begin + sorted_[k]);
+    }
+    return begin[rank_[k]];
+  }
+
+  static constexpr std::uint32_t kNotKept = ~std::uint32_t{0};
+  double* kept_;
+  std::int64_t known_ = 0;
+  std::array<std::uint32_t, kBuckets> counts_;
+  std::array<std::uint32_t, kBuckets> where_;  // the next score of a bucket
+  std::array<std::uint32_t, kMaxBins> first_, sorted_;
+  std::array<std::int64_t, kMaxBins> rank_;
+};
+
+class CpuTreeOperations final : public TreeOperations {
+ public:
+  explicit CpuTreeOperations(int threads) : threads_(threads) {}
+
+  void pool_scores(const TreeTopology& tree, Pooling pooling, const double* scores, std::int64_t images,
+                   double* node_scores) override {
+    switch (pooling) {
+      case Pooling::kNoisyOr:
+        return pool<PoolNoisyOr>(tree, scores, images, node_scores);
+      case Pooling::kSum:
+        return pool<PoolSum>(tree, scores, images, node_scores);
+      case Pooling::kMax:
+        return pool<PoolMax>(tree, scores, images, node_scores);
+    }
+  }
+
+  void pool_truths(const TreeTopology& tree, const float* targets, std::int64_t images, std::uint8_t* truths) override {
+    for_blocks(images, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int32_t v = 0; v < tree.leaves; ++v) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          truths[v * images + i] = truth_of(targets[i * tree.leaves + v]);
+        }
+      }
+      for (std::int32_t v = tree.leaves; v < tree.nodes; ++v) {
+        std::uint8_t* to = truths + v * images;
+        std::fill(to + begin, to + end, kFalse);
+        for (std::int32_t at = tree.leaf_begin[v]; at < tree.leaf_begin[v + 1]; ++at) {
+          const std::uint8_t* leaf = truths + tree.leaf[at] * images;
+          for (std::int64_t i = begin; i < end; ++i) {
+            to[i] = either(to[i], leaf[i]);
+          }
+        }
+      }
+    });
+  }
+
+  std::size_t quantile_bytes(std::int32_t, std::int64_t images) const override {
+    return static_cast<std::size_t>(threads_) * static_cast<std::size_t>(images) * sizeof(double);
+  }
+
+  void quantile_edges(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes, std::int64_t images,
+                      std::int32_t bins, double* edges, void* workspace) override {
+    require_bins({.kind = Binning::kQuantile, .bins = bins, .edges = edges});
+    for_nodes(nodes, [&](std::int32_t v) {
+      Selection selection(static_cast<double*>(workspace) + omp_get_thread_num() * images);
+      selection.edges(node_scores + v * images, truths + v * images, images, bins, edges + v * (bins - 1));
+    });
+  }
+
+  void histogram(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes, std::int64_t images,
+                 const Bins& bins, std::uint32_t* counts) override {
+    require_bins(bins);
+    for_nodes(nodes, [&](std::int32_t v) {
+      const BinTable bin(bins, edges_of(bins, v));
+      std::array<std::uint32_t, 3 * kMaxBins> found;  // of false, true and unknown truth
+      std::fill_n(found.begin(), 3 * bins.bins, 0u);
+      for (std::int64_t i = v * images; i < (v + 1) * images; ++i) {
+        ++found[static_cast<std::size_t>(truths[i] * bins.bins + bin(node_scores[i]))];
+      }
+      std::uint32_t* to = counts + v * 2 * bins.bins;
+      std::copy_n(found.begin() + kTrue * bins.bins, bins.bins, to);
+      std::copy_n(found.begin() + kFalse * bins.bins, bins.bins, to + bins.bins);
+    });
+  }
+
+  void posterior_table(const std::uint32_t* counts, const double* priors, std::int32_t nodes, const Bins& bins,
+                       const PosteriorSettings& settings, double* table) override {
+    require_bins(bins);
+    for_nodes(nodes, [&](std::int32_t v) {
+      const std::int32_t in_use = bins_in_use(bins.kind, edges_of(bins, v), bins.bins);
+      posterior_of_node(counts + v * 2 * bins.bins, priors[v], bins.bins, in_use, settings, table + v * bins.bins);
+    });
+  }
+
+  void posteriors(const double* node_scores, std::int32_t nodes, std::int64_t images, const Bins& bins,
+                  const double* table, double* posteriors) override {
+    require_bins(bins);
+    for_nodes(nodes, [&](std::int32_t v) {
+      const BinTable bin(bins, edges_of(bins, v));
+      for (std::int64_t i = v * images; i < (v + 1) * images; ++i) {
+        posteriors[i] = table[v * bins.bins + bin(node_scores[i])];
+      }
+    });
+  }
+
+  void climb(const TreeTopology& tree, const double* posteriors, const double* thresholds, std::int64_t images,
+             std::int32_t* climb) override {
+    for_blocks(images, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int32_t leaf = 0; leaf < tree.leaves; ++leaf) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          climb[leaf * images + i] = climb_from(leaf, tree.parent, posteriors + i, images, thresholds);
+        }
+      }
+    });
+  }
+
+  void frontier(const TreeTopology& tree, const double* posteriors, const double* thresholds, std::int64_t images,
+                std::uint8_t* frontier) override {
+    for_blocks(images, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        frontier_of(tree, posteriors + i, images, thresholds, frontier + i);
+      }
+    });
+  }
+
+ private:
+  template <class Work>
+  void for_nodes(std::int32_t nodes, Work work) const {
+#pragma omp parallel for schedule(dynamic) num_threads(threads_)
+    for (std::int32_t v = 0; v < nodes; ++v) {
+      work(v);
+    }
+  }
+
+  // Blocks whose values for all nodes stay in the cache.
+  template <class Work>
+  void for_blocks(std::int64_t images, Work work) const {
+    constexpr std::int64_t kBlock = 512;
+#pragma omp parallel for schedule(static) num_threads(threads_)
+    for (std::int64_t begin = 0; begin < images; begin += kBlock) {
+      work(begin, std::min(begin + kBlock, images));
+    }
+  }
+
+  template <class Pool>
+  void pool(const TreeTopology& tree, const double* scores, std::int64_t images, double* node_scores) const {
+    for_blocks(images, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int32_t v = 0; v < tree.leaves; ++v) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          node_scores[v * images + i] = scores[i * tree.leaves + v];
+        }
+      }
+      for (std::int32_t v = tree.leaves; v < tree.nodes; ++v) {
+        double* to = node_scores + v * images;
+        std::fill(to + begin, to + end, Pool::kStart);
+        for (std::int32_t at = tree.leaf_begin[v]; at < tree.leaf_begin[v + 1]; ++at) {
+          const double* leaf = node_scores + tree.leaf[at] * images;
+          for (std::int64_t i = begin; i < end; ++i) {
+            to[i] = Pool::step(to[i], leaf[i]);
+          }
+        }
+        std::transform(to + begin, to + end, to + begin, Pool::finish);
+      }
+    });
+  }
+
+  int threads_;
+};
+
+}  // namespace
+
+void require_bins(const Bins& bins) {
+  check(bins.bins >= 1 && bins.bins <= kMaxBins, "{} bins; there can be 1 to {}", bins.bins, kMaxBins);
+}
+
+std::unique_ptr<TreeOperations> CpuDevice::make_tree_operations() {
+  return std::make_unique<CpuTreeOperations>(threads_);
+}
+
+}  // namespace densetree

@@ -1,0 +1,170 @@
+// Arithmetic along a label tree (METHOD.md §3 to §6), compiled by g++ and nvcc. Files that use it are compiled without
+// contraction to fused multiply-adds: the same input then gives the same bits on every device.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/core/host_device.h"
+#include "kernels/tree_operations.h"
+
+namespace densetree {
+
+// ---- Pooling: start, a step for each leaf in ascending order, finish ----------------------------------------------
+struct PoolNoisyOr {
+  static constexpr double kStart = 1;
+  DT_HD static double step(double product, double s) { return product * (1 - s); }
+  DT_HD static double finish(double product) { return 1 - product; }
+};
+struct PoolSum {
+  static constexpr double kStart = 0;
+  DT_HD static double step(double sum, double s) { return sum + s; }
+  DT_HD static double finish(double sum) { return sum < 1 ? sum : 1; }
+};
+struct PoolMax {
+  static constexpr double kStart = 0;
+  DT_HD static double step(double most, double s) { return most < s ? s : most; }
+  DT_HD static double finish(double most) { return most; }
+};
+
+// The truth of one label, and of a node above labels: true if any is, else unknown if any is, else false.
+DT_HD inline std::uint8_t truth_of(float target) {
+  return target != target ? kUnknown : target > 0.5f ? kTrue : kFalse;
+}
+DT_HD inline std::uint8_t either(std::uint8_t a, std::uint8_t b) {
+  return a == kTrue || b == kTrue ? kTrue : a == kUnknown || b == kUnknown ? kUnknown : kFalse;
+}
+
+// ---- Bins ---------------------------------------------------------------------------------------------------------
+DT_HD inline std::int32_t uniform_bin(double s, std::int32_t bins) {
+  const auto q = static_cast<std::int32_t>(s * bins);
+  return q < bins - 1 ? q : bins - 1;
+}
+
+// How many of the ascending edges are <= s.
+DT_HD inline std::int32_t quantile_bin(double s, const double* edges, std::int32_t count) {
+  std::int32_t low = 0, high = count;
+  while (low < high) {
+    const std::int32_t middle = (low + high) / 2;
+    if (edges[middle] <= s) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+// The edges of node v; null where bins need none.
+DT_HD inline const double* edges_of(const Bins& bins, std::int64_t v) {
+  return bins.kind == Binning::kQuantile ? bins.edges + v * (bins.bins - 1) : nullptr;
+}
+
+// Of one node: bins − 1 edges (null for kUniform) and how it finds a bin.
+DT_HD inline std::int32_t bin_of(double s, Binning kind, const double* edges, std::int32_t bins) {
+  return kind == Binning::kUniform ? uniform_bin(s, bins) : quantile_bin(s, edges, bins - 1);
+}
+
+// Takes ascending sorted[⌊k·n/bins⌋], k = 1 … bins − 1, without repetitions; infinity behind the last.
+template <class Sorted>
+DT_HD void take_edges(const Sorted& sorted, std::int64_t n, std::int32_t bins, double* edges) {
+  std::int32_t found = 0;
+  for (std::int32_t k = 1; k < bins && n > 0; ++k) {
+    const double edge = sorted(k * n / bins, k);
+    if (found == 0 || edge != edges[found - 1]) {
+      edges[found++] = edge;
+    }
+  }
+  for (; found < bins - 1; ++found) {
+    edges[found] = HUGE_VAL;
+  }
+}
+
+// ---- Posterior of the bins of one node, METHOD.md §5 -----------------------------------------------------------
+DT_HD inline double ratio_or_zero(double part, double all) {
+  return all == 0 ? 0.0 : part / all;
+}
+
+// Pool adjacent violators in place: the nearest table, in squares weighted by n⁺ + n⁻ + α, that never falls. A block
+// of pooled bins is a run of equal values, so no list of blocks is kept; runs that are equal by chance may join, which
+// changes nothing.
+DT_HD inline void make_monotone(const std::uint32_t* positives, const std::uint32_t* negatives, double alpha,
+                                std::int32_t bins, double* table) {
+  for (std::int32_t b = 0; b < bins; ++b) {
+    double value = table[b], weight = positives[b] + (negatives[b] + alpha);
+    std::int32_t begin = b;
+    while (begin > 0 && table[begin - 1] > value) {
+      const double before = table[begin - 1];
+      double run = 0;
+      for (; begin > 0 && table[begin - 1] == before; --begin) {
+        run += positives[begin - 1] + (negatives[begin - 1] + alpha);
+      }
+      value = (value * weight + before * run) / (weight + run);
+      weight += run;
+    }
+    for (std::int32_t i = begin; i <= b; ++i) {
+      table[i] = value;
+    }
+  }
+}
+
+// counts: [2][bins]. in_use: bins that can be reached, B'. prior: π, or NaN for r. Bins that cannot be reached get the
+// value of the last that can.
+DT_HD inline void posterior_of_node(const std::uint32_t* counts, double prior, std::int32_t bins, std::int32_t in_use,
+                                    const TreeOperations::PosteriorSettings& settings, double* table) {
+  const std::uint32_t *positives = counts, *negatives = counts + bins;
+  double n1 = 0, n0 = 0;
+  for (std::int32_t b = 0; b < in_use; ++b) {
+    n1 += positives[b];
+    n0 += negatives[b];
+  }
+  const double alpha = settings.alpha, r = ratio_or_zero(n1, n1 + n0), p = prior != prior ? r : prior;
+  for (std::int32_t b = 0; b < in_use; ++b) {
+    const double h1 = ratio_or_zero(positives[b] + alpha * r, n1 + alpha * in_use * r);
+    const double h0 = ratio_or_zero(negatives[b] + alpha * (1 - r), n0 + alpha * in_use * (1 - r));
+    table[b] = ratio_or_zero(p * h1, p * h1 + (1 - p) * h0);
+  }
+  if (settings.monotone) {
+    make_monotone(positives, negatives, alpha, in_use, table);
+  }
+  for (std::int32_t b = in_use; b < bins; ++b) {
+    table[b] = table[in_use - 1];
+  }
+}
+
+// Bins of a node that a score can fall into: all of them, or one more than it has edges.
+DT_HD inline std::int32_t bins_in_use(Binning kind, const double* edges, std::int32_t bins) {
+  std::int32_t in_use = bins;
+  while (kind == Binning::kQuantile && in_use > 1 && edges[in_use - 2] == HUGE_VAL) {
+    --in_use;
+  }
+  return in_use;
+}
+
+// ---- Answers for one image; posteriors, thresholds: by node, `stride` apart --------------------------------------
+DT_HD inline std::int32_t climb_from(std::int32_t leaf, const std::int32_t* parent, const double* posteriors,
+                                     std::int64_t stride, const double* thresholds) {
+  std::int32_t v = leaf;
+  while (v >= 0 && !(posteriors[v * stride] >= thresholds[v])) {
+    v = parent[v];
+  }
+  return v;
+}
+
+// Children come before parents, so one walk settles all nodes: each certain node, and each above one, marks its parent.
+DT_HD inline void frontier_of(const TreeTopology& tree, const double* posteriors, std::int64_t stride,
+                              const double* thresholds, std::uint8_t* frontier) {
+  constexpr std::uint8_t kBelow = 2;
+  for (std::int32_t v = 0; v < tree.nodes; ++v) {
+    frontier[v * stride] = 0;
+  }
+  for (std::int32_t v = 0; v < tree.nodes; ++v) {
+    const bool below = frontier[v * stride] == kBelow, certain = posteriors[v * stride] >= thresholds[v];
+    frontier[v * stride] = certain && !below ? 1 : 0;
+    if ((certain || below) && tree.parent[v] >= 0) {
+      frontier[tree.parent[v] * stride] = kBelow;
+    }
+  }
+}
+
+}  // namespace densetree

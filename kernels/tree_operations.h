@@ -1,0 +1,86 @@
+// What a device computes along a label tree, from the scores of a classifier to answers (METHOD.md §3 to §6): the
+// second half of the seam of kernels/device.h, whose conventions hold here too. Device::make_tree_operations() gives
+// it; it works on the device's stream and must not outlive the device.
+//
+// Every table is (V, N) in device memory: a value per node and image, all images of a node side by side. Nodes are
+// numbered leaves first, children before parents, the root last. Counts are integers and arithmetic is plain IEEE
+// double without contraction, so the same input gives the same bits on every device and any number of threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace densetree {
+
+// A tree in device memory. leaf_begin[v] … leaf_begin[v+1] delimit the leaves below node v in `leaf`.
+struct TreeTopology {
+  std::int32_t leaves = 0, nodes = 0;
+  const std::int32_t* parent = nullptr;      // [nodes], −1 at the root
+  const std::int32_t* leaf_begin = nullptr;  // [nodes + 1]
+  const std::int32_t* leaf = nullptr;
+};
+
+enum class Pooling : std::uint8_t {
+  kNoisyOr,  // 1 − Π(1 − s)
+  kSum,      // Σ s, clipped to [0, 1]
+  kMax,
+};
+
+enum class Binning : std::uint8_t { kUniform, kQuantile };
+
+inline constexpr std::uint8_t kFalse = 0, kTrue = 1, kUnknown = 2;
+inline constexpr std::int32_t kMaxBins = 1024;
+
+// How scores fall into bins. kUniform: min(⌊s·bins⌋, bins − 1). kQuantile: the number of edges <= s; a node with fewer
+// distinct edges than bins − 1 has infinities behind them.
+struct Bins {
+  Binning kind = Binning::kQuantile;
+  std::int32_t bins = 50;         // at most kMaxBins
+  const double* edges = nullptr;  // [nodes][bins − 1], ascending; kQuantile only
+};
+// Throws Error when there are none or more than kMaxBins.
+void require_bins(const Bins& bins);
+
+class TreeOperations {
+ public:
+  virtual ~TreeOperations() = default;
+
+  // scores: (N, L), as a classifier gives them. node_scores: (V, N).
+  virtual void pool_scores(const TreeTopology& tree, Pooling pooling, const double* scores, std::int64_t images,
+                           double* node_scores) = 0;
+  // targets: (N, L) of 1, 0 or NaN (missing). truths: (V, N): kTrue where a leaf below is true, kFalse where all are
+  // false, else kUnknown.
+  virtual void pool_truths(const TreeTopology& tree, const float* targets, std::int64_t images,
+                           std::uint8_t* truths) = 0;
+
+  // Quantile edges of each node over its images of known truth: with their n scores ascending, sorted[⌊k·n/bins⌋] for
+  // k = 1 … bins − 1 without repetitions. edges: [nodes][bins − 1], infinity behind the last.
+  virtual std::size_t quantile_bytes(std::int32_t nodes, std::int64_t images) const = 0;
+  virtual void quantile_edges(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes,
+                              std::int64_t images, std::int32_t bins, double* edges, void* workspace) = 0;
+
+  // counts: [nodes][2][bins], images in each bin whose node is true, then false. Overwrites.
+  virtual void histogram(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes, std::int64_t images,
+                         const Bins& bins, std::uint32_t* counts) = 0;
+
+  // table: [nodes][bins], the posterior of each bin: METHOD.md §5 with the prior π[node], or r where π is NaN.
+  struct PosteriorSettings {
+    double alpha = 1;
+    bool monotone = true;
+  };
+  virtual void posterior_table(const std::uint32_t* counts, const double* priors, std::int32_t nodes, const Bins& bins,
+                               const PosteriorSettings& settings, double* table) = 0;
+
+  // posteriors[v][i] = table[v][bin of node_scores[v][i]].
+  virtual void posteriors(const double* node_scores, std::int32_t nodes, std::int64_t images, const Bins& bins,
+                          const double* table, double* posteriors) = 0;
+
+  // climb: (L, N), the first node from the leaf to the root with posterior >= threshold[node]; −1 where there is none.
+  virtual void climb(const TreeTopology& tree, const double* posteriors, const double* thresholds, std::int64_t images,
+                     std::int32_t* climb) = 0;
+  // frontier: (V, N), 1 where posterior >= threshold and no descendant's is.
+  virtual void frontier(const TreeTopology& tree, const double* posteriors, const double* thresholds,
+                        std::int64_t images, std::uint8_t* frontier) = 0;
+};
+
+}  // namespace densetree
