@@ -1,21 +1,32 @@
 #include <iostream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
+#include "engine/data/heatmap.h"
 #include "engine/data/image.h"
 #include "engine/data/resize.h"
+#include "engine/io/file.h"
 #include "kernels/core/error.h"
 #include "kernels/functors/image.h"
+#include "nn/activation_map.h"
 #include "tools/commands.h"
+#include "tools/scored_input.h"
 #include "tools/trained_model.h"
+#include "tree/answer.h"
+#include "tree/calibration.h"
+#include "tree/score_gradient.h"
 
 namespace densetree::tools {
 namespace {
 
 namespace fs = std::filesystem;
+using nlohmann::ordered_json;
 
 struct Flags {
-  std::string run;
-  std::vector<std::string> images;
+  std::string run, calibration, heatmap;
+  std::optional<double> confidence;
+  std::vector<std::string> images, heatmap_nodes;
+  std::int64_t batch_size = 16;
 };
 
 // The files named, and the images in the folders named, in order of their names.
@@ -43,74 +54,230 @@ std::vector<fs::path> find_images(const std::vector<std::string>& arguments) {
   return found;
 }
 
-void print(const Common& common, const fs::path& image, const std::vector<std::string>& labels, const float* p) {
-  if (common.json) {
-    nlohmann::ordered_json findings;
-    for (std::size_t label = 0; label < labels.size(); ++label) {
-      findings[labels[label]] = p[label];
+// What the calibration and the flags make of probabilities.
+struct Answering {
+  tree::Calibration calibration;
+  std::vector<double> thresholds;
+
+  Answering(const Flags& flags, const TrainedModel& trained) : calibration(tree::read_calibration(flags.calibration)) {
+    check(calibration.tree.labels() == trained.labels, "{}: is for the labels {}; {} was trained on {}",
+          flags.calibration, fmt::join(calibration.tree.labels().names(), ", "), trained.weights.string(),
+          fmt::join(trained.labels.names(), ", "));
+    if (flags.confidence) {
+      thresholds.assign(static_cast<std::size_t>(calibration.tree.size()), *flags.confidence);
+    } else {
+      check(calibration.choice.has_value(),
+            "{}: holds no chosen thresholds; give --confidence T, or calibrate with --choose", flags.calibration);
+      thresholds = calibration.chosen_thresholds(flags.calibration);
     }
-    std::cout << nlohmann::ordered_json{{"image", image.string()}, {"probabilities", findings}}.dump() << '\n';
-    return;
   }
-  std::vector<std::size_t> order(labels.size());
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    order[i] = i;
+};
+
+class Prediction {
+ public:
+  Prediction(const Common& common, const Flags& flags, Device& device)
+      : common_(common),
+        flags_(flags),
+        device_(device),
+        trained_(device, flags.run, flags.batch_size, !flags.heatmap.empty()) {
+    if (!flags.calibration.empty()) {
+      answering_.emplace(flags, trained_);
+    }
+    if (!flags.heatmap.empty()) {
+      tree_ = answering_ ? answering_->calibration.tree : run_tree(flags.run, trained_.labels);
+      pooling_ = answering_ ? answering_->calibration.settings.pooling : Pooling::kNoisyOr;
+      for (const std::string& name : flags.heatmap_nodes) {
+        check(tree_.find(name).has_value(), "--heatmap-node {}: the tree has no such node; it has\n{}", name,
+              tree_.draw());
+        nodes_.push_back(*tree_.find(name));
+      }
+      classifier_ = trained_.model->read("classifier.weight");
+      make_folder(flags.heatmap);
+    }
   }
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return p[a] > p[b]; });
-  std::cout << image.string() << '\n';
-  for (const std::size_t label : order) {
-    std::cout << fmt::format("  {:20} {:.3f}\n", labels[label], p[label]);
+
+  // Adds an image to the batch, which is answered when it is full.
+  void add(const fs::path& image, data::GreyImage grey) {
+    const nn::ModelOptions& o = trained_.model->options();
+    const auto pixels = static_cast<std::size_t>(o.source_size * o.source_size);
+    batch_.resize((images_.size() + 1) * pixels);
+    data::resize_area(grey, static_cast<int>(o.source_size), std::span(batch_).last(pixels));
+    images_.push_back({image, flags_.heatmap.empty() ? data::GreyImage{} : std::move(grey)});
+    if (images_.size() == static_cast<std::size_t>(o.batch_size)) {
+      flush();
+    }
   }
-}
+
+  void flush() {
+    if (images_.empty()) {
+      return;
+    }
+    nn::Model& model = *trained_.model;
+    const nn::ModelOptions& o = model.options();
+    const std::vector<ImageTransform> transforms(images_.size(), resize_transform(o.source_size, o.image_size));
+    model.set_images(batch_, transforms, false);
+    model.infer();
+    const std::vector<float> p = model.probabilities();
+    const std::size_t labels = trained_.labels.size();
+    const std::vector<double> scores(p.begin(), p.begin() + static_cast<std::ptrdiff_t>(images_.size() * labels));
+    tree::NodeTable<double> posteriors;
+    if (answering_) {
+      posteriors = answering_->calibration.posteriors(device_, scores);
+    }
+    const std::vector<float> features = flags_.heatmap.empty() ? std::vector<float>() : model.features();
+    for (std::size_t i = 0; i < images_.size(); ++i) {
+      answer(i, std::span(scores).subspan(i * labels, labels), posteriors, features);
+    }
+    batch_.clear();
+    images_.clear();
+  }
+
+ private:
+  struct Image {
+    fs::path path;
+    data::GreyImage grey;  // where a heat map is drawn
+  };
+
+  void answer(std::size_t i, std::span<const double> scores, const tree::NodeTable<double>& posteriors,
+              std::span<const float> features) {
+    std::vector<double> of_nodes;
+    tree::Answer found;
+    if (answering_) {
+      for (std::size_t v = 0; v < posteriors.nodes; ++v) {
+        of_nodes.push_back(posteriors.at(v, i));
+      }
+      found = tree::answer(answering_->calibration.tree, of_nodes, answering_->thresholds);
+    }
+    const std::vector<fs::path> maps = draw_maps(i, scores, found, features);
+    if (common_.json) {
+      std::cout << as_json(images_[i].path, scores, of_nodes, found, maps).dump() << '\n';
+    } else {
+      print(images_[i].path, scores, found, maps);
+    }
+  }
+
+  // Heat maps of the nodes asked for, else of what is reported, else of the most probable label.
+  std::vector<fs::path> draw_maps(std::size_t i, std::span<const double> scores, const tree::Answer& found,
+                                  std::span<const float> features) {
+    std::vector<fs::path> written;
+    if (flags_.heatmap.empty()) {
+      return written;
+    }
+    std::vector<std::int32_t> nodes = nodes_;
+    if (nodes.empty()) {
+      for (const tree::Report& report : found.reports) {
+        nodes.push_back(report.node);
+      }
+    }
+    if (nodes.empty()) {
+      nodes.push_back(static_cast<std::int32_t>(std::max_element(scores.begin(), scores.end()) - scores.begin()));
+    }
+    const Shape shape = trained_.model->feature_shape();
+    const auto size = static_cast<std::size_t>(shape.c * shape.h * shape.w);
+    for (const std::int32_t node : nodes) {
+      const std::vector<double> gradient = tree::score_gradient(tree_, node, pooling_, scores);
+      const data::HeatMap map = nn::activation_map(features.subspan(i * size, size), shape, classifier_, gradient);
+      const fs::path path =
+          fs::path(flags_.heatmap) / fmt::format("{}.{}.png", images_[i].path.stem().string(), tree_.node(node).name);
+      data::write_png(path, data::overlay(images_[i].grey, map));
+      written.push_back(path);
+    }
+    return written;
+  }
+
+  ordered_json as_json(const fs::path& image, std::span<const double> scores, std::span<const double> posteriors,
+                       const tree::Answer& found, const std::vector<fs::path>& maps) const {
+    ordered_json json = {{"image", image.string()}};
+    for (std::size_t label = 0; label < scores.size(); ++label) {
+      json["probabilities"][trained_.labels.names()[label]] = scores[label];
+    }
+    if (answering_) {
+      const tree::LabelTree& tree = answering_->calibration.tree;
+      for (std::size_t v = 0; v < posteriors.size(); ++v) {
+        json["posteriors"][tree.nodes()[v].name] = posteriors[v];
+      }
+      json["findings"] = ordered_json::array();
+      for (const tree::Report& report : found.reports) {
+        ordered_json finding = {{"node", tree.node(report.node).name}, {"posterior", report.posterior}};
+        finding["uncertain"] = ordered_json::object();
+        for (const auto& [child, posterior] : report.uncertain) {
+          finding["uncertain"][tree.node(child).name] = posterior;
+        }
+        json["findings"].push_back(finding);
+      }
+      json["text"] = tree::sentences(tree, found);
+    }
+    for (const fs::path& map : maps) {
+      json["heatmaps"].push_back(map.string());
+    }
+    return json;
+  }
+
+  void print(const fs::path& image, std::span<const double> scores, const tree::Answer& found,
+             const std::vector<fs::path>& maps) const {
+    std::cout << image.string() << '\n';
+    if (answering_) {
+      for (const std::string& sentence : tree::sentences(answering_->calibration.tree, found)) {
+        std::cout << "  " << sentence << '\n';
+      }
+    } else {
+      std::vector<std::size_t> order(scores.size());
+      for (std::size_t label = 0; label < order.size(); ++label) {
+        order[label] = label;
+      }
+      std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
+      for (const std::size_t label : order) {
+        std::cout << fmt::format("  {:20} {:.3f}\n", trained_.labels.names()[label], scores[label]);
+      }
+    }
+    for (const fs::path& map : maps) {
+      std::cout << "  heat map: " << map.string() << '\n';
+    }
+  }
+
+  const Common& common_;
+  const Flags& flags_;
+  Device& device_;
+  TrainedModel trained_;
+  std::optional<Answering> answering_;
+  tree::LabelTree tree_;  // of the heat maps
+  Pooling pooling_ = Pooling::kNoisyOr;
+  std::vector<std::int32_t> nodes_;
+  std::vector<float> classifier_;
+  std::vector<std::uint8_t> batch_;
+  std::vector<Image> images_;
+};
 
 void print_fault(const Common& common, const fs::path& image, const std::string& fault) {
   if (common.json) {
-    std::cout << nlohmann::ordered_json{{"image", image.string()}, {"error", fault}}.dump() << '\n';
+    std::cout << ordered_json{{"image", image.string()}, {"error", fault}}.dump() << '\n';
   } else {
     std::cerr << "predict: " << fault << '\n';
   }
 }
 
-void run(const Common& common, const Flags& flags) {
+void run(const Common& common, Flags flags) {
   const std::vector<fs::path> images = find_images(flags.images);
+  check(!flags.confidence || !flags.calibration.empty(), "--confidence needs --calibration: a score is no confidence");
+  check(flags.heatmap_nodes.empty() || !flags.heatmap.empty(), "--heatmap-node needs --heatmap DIR");
+  flags.batch_size = std::min(flags.batch_size, static_cast<std::int64_t>(images.size()));
   const auto device = common.open_device();
-  TrainedModel trained(*device, flags.run, std::min<std::int64_t>(16, static_cast<std::int64_t>(images.size())));
-  const auto& o = trained.model->options();
-  const std::size_t pixels = o.source_size * o.source_size;
-  std::vector<std::uint8_t> batch;
-  std::vector<fs::path> names;
+  Prediction prediction(common, flags, *device);
   std::size_t unreadable = 0;
-  const auto flush = [&] {
-    if (names.empty()) {
-      return;
-    }
-    const std::vector<ImageTransform> transforms(names.size(), resize_transform(o.source_size, o.image_size));
-    trained.model->set_images(batch, transforms, false);
-    trained.model->infer();
-    const std::vector<float> p = trained.model->probabilities();
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      print(common, names[i], trained.labels.names(), p.data() + i * trained.labels.size());
-    }
-    batch.clear();
-    names.clear();
-  };
   for (const fs::path& image : images) {
+    std::optional<data::GreyImage> grey;
     try {
-      const data::GreyImage grey = data::decode_image(image);
-      batch.resize((names.size() + 1) * pixels);
-      data::resize_area(grey, static_cast<int>(o.source_size), std::span(batch).last(pixels));
-      names.push_back(image);
+      grey = data::decode_image(image);
     } catch (const Error& e) {
-      flush();  // keeps the output in order
-      batch.resize(names.size() * pixels);
+      prediction.flush();  // keeps the output in order
       print_fault(common, image, e.what());
       ++unreadable;
     }
-    if (names.size() == static_cast<std::size_t>(o.batch_size)) {
-      flush();
+    if (grey) {
+      prediction.add(image, std::move(*grey));
     }
   }
-  flush();
+  prediction.flush();
   check(unreadable == 0, "{} of {} images could not be read; the others were answered", unreadable, images.size());
 }
 
@@ -118,9 +285,23 @@ void run(const Common& common, const Flags& flags) {
 
 void add_predict(CLI::App& app, const Common& common) {
   auto flags = std::make_shared<Flags>();
-  auto* command = app.add_subcommand("predict", "probabilities of findings, image by image");
+  auto* command = app.add_subcommand("predict", "findings, image by image");
   command->add_option("--run", flags->run, "a trained run")->required();
-  command->add_option("images", flags->images, "images (PNG, JPEG) or folders of them")->required();
+  command->add_option("--calibration", flags->calibration, "answer along the label tree, with posteriors");
+  command
+      ->add_option("--confidence", flags->confidence,
+                   "report nodes from this posterior on; else the calibration's chosen thresholds")
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--heatmap", flags->heatmap,
+                      "folder for heat maps of what is reported; each is scaled to its own maximum");
+  command->add_option("--heatmap-node", flags->heatmap_nodes, "heat maps of this node instead; may be repeated")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_option("--batch-size", flags->batch_size, "images at once")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("images", flags->images, "images (PNG, JPEG) or folders of them")
+      ->required()
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command->callback([&common, flags] { run(common, *flags); });
 }
 
