@@ -28,19 +28,19 @@ struct ThresholdRequest {
   Guarantee kind = Guarantee::kPrecision;
   double target = 0.8;  // precision, or α of the other two
   double delta = 0.1;   // failure probability of kPrecision; else unused
+  bool operator==(const ThresholdRequest&) const = default;
 };
 // "precision:0.8,delta:0.1" (delta may be left out: 0.1), "any-false:0.1" or "miss:0.1". Throws Error that shows the
 // three forms on anything else, and on numbers outside (0, 1).
 ThresholdRequest parse_threshold_request(std::string_view text);
 std::string to_text(const ThresholdRequest& request);  // parses back to the same request
 
-// Of each patient one image, drawn with the seed; ascending.
+// Of each patient one image, ascending. It is drawn from the stream (seed, kThreshold, patient) among the patient's
+// images in rising order, so it does not depend on other patients.
 std::vector<std::uint32_t> one_image_per_patient(std::span<const std::uint32_t> patients, std::uint64_t seed);
 
-// P(Bin(n, p) <= k), to 1e-12 relative where it is above 1e-250. 0 <= p <= 1.
-double binomial_cdf(std::int64_t k, std::int64_t n, double p);
-
-// Posteriors and truths of some images: (V, N) each; truth is 0, 1, or kUnknownTruth.
+// Posteriors and truths of some images: (V, N) each; truth is 0, 1, or kUnknownTruth. A node of unknown truth is left
+// out: the guarantees speak of what can be checked.
 inline constexpr std::uint8_t kUnknownTruth = 2;
 struct Confidences {
   NodeTable<double> posterior;
@@ -53,7 +53,7 @@ struct NodeThreshold {
   std::optional<double> threshold;
   // On B, with known truth: images (kMiss: positives), of these at or above the threshold, and of those the false ones
   // (kMiss: of the positives, the missed ones). kAnyFalse counts images and has the same numbers at every node:
-  // reported: images with any node reported, wrong: with a false one.
+  // images: with a known node, reported: with any of these reported, wrong: with a false one.
   std::int64_t images = 0, reported = 0, wrong = 0;
   double p_value = 1;  // kPrecision: of the threshold chosen
 };
@@ -66,7 +66,8 @@ struct ThresholdChoice {
 
 // `fitted` are the images A that the posteriors were fitted on, `chosen` the images B, one per patient.
 // any-false reports C > T; the threshold given is the next number above T, so that C >= threshold means the same.
-// Throws Error when the tables do not agree in size or B has no image.
+// Only precision uses A. Throws Error when the tables do not agree in size or hold a posterior that is not finite, when
+// B has no image, or when the request's numbers are not in (0, 1).
 ThresholdChoice choose_thresholds(const ThresholdRequest& request, const Confidences& fitted, const Confidences& chosen,
                                   int threads = 0);
 

@@ -33,7 +33,7 @@ DT_HD inline float uniform_from_bits(std::uint32_t bits) {
 }
 
 // What a stream of random numbers is for: streams of different purposes never meet.
-enum class RandomUse : std::uint32_t { kInit = 1, kShuffle, kAugment, kSplit, kBootstrap, kSynth };
+enum class RandomUse : std::uint32_t { kInit = 1, kShuffle, kAugment, kSplit, kBootstrap, kSynth, kThreshold };
 
 // Numbers drawn in order from the stream (seed, use, a, b): for instance (seed, kAugment, epoch, image).
 class RandomStream {
