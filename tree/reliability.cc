@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/core/error.h"
 #include "tree/thresholds.h"
@@ -148,17 +149,18 @@ std::optional<RiskCoverage> risk_coverage(std::span<const double> probability, s
     return std::nullopt;
   }
   const auto count = static_cast<double>(answers.size());
-  const std::vector<Block> blocks = blocks_of(std::move(answers));
+  std::vector<Block> blocks = blocks_of(std::move(answers));
+  std::reverse(blocks.begin(), blocks.end());
   RiskCoverage result;
   std::int64_t kept = 0, wrong = 0, twice_wrong_sum = 0;
-  for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
-    const double share = static_cast<double>(block->marked) / static_cast<double>(block->images);
-    for (std::int64_t i = 1; i <= block->images; ++i) {
+  for (const Block& block : blocks) {
+    const double share = static_cast<double>(block.marked) / static_cast<double>(block.images);
+    for (std::int64_t i = 1; i <= block.images; ++i) {
       result.aurc += (static_cast<double>(wrong) + static_cast<double>(i) * share) / static_cast<double>(kept + i);
     }
-    twice_wrong_sum += 2 * wrong * block->images + block->marked * (block->images + 1);
-    kept += block->images;
-    wrong += block->marked;
+    twice_wrong_sum += 2 * wrong * block.images + block.marked * (block.images + 1);
+    kept += block.images;
+    wrong += block.marked;
     result.curve.push_back({static_cast<double>(kept) / count, static_cast<double>(wrong) / static_cast<double>(kept)});
   }
   result.aurc /= count;
