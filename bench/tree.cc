@@ -2,6 +2,7 @@
 // answers, ranking, AUROC, and the bootstrap over patients. compare_tree.py runs it beside NumPy and scikit-learn.
 #include <benchmark/benchmark.h>
 
+#include <cmath>
 #include <limits>
 #include <memory>
 
@@ -29,7 +30,7 @@ struct RandomScores {
       patients.push_back(random.below(s.patients));
       for (std::size_t label = 0; label < s.labels; ++label) {
         const bool positive = random.uniform() < 0.1f;
-        scores.push_back(0.8 * random.uniform() + (positive ? 0.2 : 0.0));
+        scores.push_back(1 / (1 + std::exp(3 - 1.5 * random.normal() - (positive ? 2 : 0))));
         targets.push_back(positive ? 1.0f : 0.0f);
       }
     }
