@@ -36,7 +36,7 @@ def settings(binning="quantile", bins=50, alpha=1.0, prior="data", pooling="nois
             "node_priors": priors}
 
 
-# name, tree, images, settings, levels (distinct scores between 0 and 1), share of missing truths, columns set to a value
+# name, tree, images, settings, distinct scores between 0 and 1, share of missing truths, columns set to a value
 CASES = [
     ("defaults", TREE_14, 300, settings(), 10000, 0.0, {}),
     ("paper", TREE_13, 150, settings("uniform", 10, 0.0, pooling="sum", monotone=False), 10000, 0.0, {}),
