@@ -27,9 +27,11 @@ void run(const Common& common, const Flags& flags) {
   }
   nlohmann::ordered_json nodes = nlohmann::ordered_json::array();
   for (const tree::Node& node : tree.nodes()) {
-    nodes.push_back({{"name", node.name},
-                     {"parent", node.parent < 0 ? nlohmann::ordered_json(nullptr) : tree.node(node.parent).name},
-                     {"leaf", node.children.empty()}});
+    nlohmann::ordered_json json = {{"name", node.name}, {"parent", nullptr}, {"leaf", node.children.empty()}};
+    if (node.parent >= 0) {
+      json["parent"] = tree.node(node.parent).name;
+    }
+    nodes.push_back(json);
   }
   std::cout << nodes.dump(2) << '\n';
 }

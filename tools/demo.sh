@@ -40,7 +40,7 @@ fi
 build_release densetree bench/all
 densetree="$PWD/$build_dir/bin/densetree"
 
-rm -rf "$out"/{synthetic,data,run,eval}
+rm -rf "$out"/{synthetic,data,run,eval,heatmaps,calibration.json}
 mkdir -p "$out"
 touch "$out/$marker"
 
@@ -54,8 +54,13 @@ step "pack, split by patient" prepare --images "$out/synthetic/images" \
   --labels "$out/synthetic/Data_Entry_2017.csv" --out "$out/data" --size "$drawn_size"
 step "train" train --data "$out/data" --out "$out/run" --device cpu --arch "$arch" --image-size "$image_size" \
   --batch-size "$batch_size" --epochs "$epochs" --loss bce
+step "calibrate on validation patients" calibrate --run "$out/run" --data "$out/data" --split val --device cpu \
+  --choose precision:0.5,delta:0.2 --out "$out/calibration.json"
 step "evaluate on unseen patients" eval --run "$out/run" --data "$out/data" --split test --device cpu \
-  --out "$out/eval"
+  --calibration "$out/calibration.json" --out "$out/eval"
+first="$(awk -F, '$NF == "test" { print $1; exit }' "$out/data/index.csv")"
+step "answer for one image" predict --run "$out/run" --calibration "$out/calibration.json" --confidence 0.5 \
+  --heatmap "$out/heatmaps" --device cpu "$out/synthetic/images/$first"
 
 metrics="$out/eval/metrics.json"
 mean_auroc="$(sed -n 's/.*"mean_auroc": *\(0\.[0-9]\{1,4\}\|1\.0\).*/\1/p' "$metrics")"
@@ -66,7 +71,8 @@ echo "== done in $((SECONDS / 60)) min $((SECONDS % 60)) s"
 echo "  mean AUROC   $mean_auroc on synthetic patients the network has not seen; chance is 0.5"
 echo "  images       $out/synthetic/images"
 echo "  trained run  $out/run"
-echo "  results      $out/eval"
+echo "  results      $out/eval, to be read in a browser: $out/eval/report.html"
+echo "  heat maps    $out/heatmaps"
 echo "  program      $densetree"
 if ! awk -v got="$mean_auroc" -v least="$least_auroc" 'BEGIN { exit !(got >= least) }'; then
   echo "demo: error: a mean AUROC of $mean_auroc is not clearly above chance; at least $least_auroc was expected" >&2

@@ -24,7 +24,7 @@ struct CalibrationSettings {
   std::int32_t bins = 50;
   double alpha = 1;  // smoothing, >= 0
   Prior prior = Prior::kData;
-  std::map<std::string, double> node_priors;  // by node, in (0, 1); they win over `prior`
+  std::map<std::string, double> node_priors = {};  // by node, in (0, 1); they win over `prior`
   Pooling pooling = Pooling::kNoisyOr;
   bool monotone = true;
 

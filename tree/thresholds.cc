@@ -202,6 +202,40 @@ std::string count_of(std::int64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
+std::string promise(const ThresholdChoice& choice) {
+  const ThresholdRequest& request = choice.request;
+  const std::string basis = fmt::format("chosen on {}, one per patient", count_of(choice.images, "image"));
+  const auto nodes = static_cast<std::int64_t>(choice.nodes.size());
+  const auto count_if = [&](auto&& is) { return std::count_if(choice.nodes.begin(), choice.nodes.end(), is); };
+  const std::int64_t never = count_if([](const NodeThreshold& n) { return !n.threshold; });
+  switch (request.kind) {
+    case Guarantee::kPrecision: {
+      const std::string text = fmt::format(
+          "With a probability of at least {}, at least {} of the reports of every node are right, for all "
+          "{} at once; thresholds {}",
+          percent(1 - request.delta), percent(request.target), count_of(nodes, "node"), basis);
+      return never == 0 ? text + "."
+                        : fmt::format("{}; for {} none can be certified, so {} never reported.", text,
+                                      count_of(never, "node"), never == 1 ? "it is" : "they are");
+    }
+    case Guarantee::kAnyFalse:
+      return fmt::format("The probability that a false node is reported in an image is at most {}; threshold {}{}.",
+                         percent(request.target), basis,
+                         never == 0 ? "" : ", too few for any: nothing is ever reported");
+    case Guarantee::kMiss: {
+      const std::int64_t always = count_if([](const NodeThreshold& n) { return n.threshold == -kInfinity; });
+      const std::string text = fmt::format(
+          "The probability that a node is not reported where it is present is at most {}, for each node by "
+          "itself; thresholds {}",
+          percent(request.target), basis);
+      return always == 0 ? text + "."
+                         : fmt::format("{}; {} with too few positives {} always reported.", text,
+                                       count_of(always, "node"), always == 1 ? "is" : "are");
+    }
+  }
+  fail("threshold request of unknown kind {}", static_cast<int>(request.kind));
+}
+
 }  // namespace
 
 ThresholdRequest parse_threshold_request(std::string_view text) {
@@ -280,37 +314,7 @@ ThresholdChoice choose_thresholds(const ThresholdRequest& request, const Confide
 }
 
 std::string guarantee_text(const ThresholdChoice& choice) {
-  const ThresholdRequest& request = choice.request;
-  const std::string basis = fmt::format("chosen on {}, one per patient", count_of(choice.images, "image"));
-  const auto nodes = static_cast<std::int64_t>(choice.nodes.size());
-  const auto count_if = [&](auto&& is) { return std::count_if(choice.nodes.begin(), choice.nodes.end(), is); };
-  const std::int64_t never = count_if([](const NodeThreshold& n) { return !n.threshold; });
-  switch (request.kind) {
-    case Guarantee::kPrecision: {
-      const std::string text = fmt::format(
-          "With a probability of at least {}, at least {} of the reports of every node are right, for all "
-          "{} at once; thresholds {}",
-          percent(1 - request.delta), percent(request.target), count_of(nodes, "node"), basis);
-      return never == 0 ? text + "."
-                        : fmt::format("{}; for {} none can be certified, so {} never reported.", text,
-                                      count_of(never, "node"), never == 1 ? "it is" : "they are");
-    }
-    case Guarantee::kAnyFalse:
-      return fmt::format("The probability that a false node is reported in an image is at most {}; threshold {}{}.",
-                         percent(request.target), basis,
-                         never == 0 ? "" : ", too few for any: nothing is ever reported");
-    case Guarantee::kMiss: {
-      const std::int64_t always = count_if([](const NodeThreshold& n) { return n.threshold == -kInfinity; });
-      const std::string text = fmt::format(
-          "The probability that a node is not reported where it is present is at most {}, for each node by "
-          "itself; thresholds {}",
-          percent(request.target), basis);
-      return always == 0 ? text + "."
-                         : fmt::format("{}; {} with too few positives {} always reported.", text,
-                                       count_of(always, "node"), always == 1 ? "is" : "are");
-    }
-  }
-  fail("threshold request of unknown kind {}", static_cast<int>(request.kind));
+  return promise(choice) + " It holds for images drawn as these were, one of each patient.";
 }
 
 }  // namespace densetree::tree

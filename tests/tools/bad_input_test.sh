@@ -42,6 +42,34 @@ fails "$checkpoint" predict --run "$work/broken" --device cpu "$work/xrays/image
 fails "shape" "${train[@]}" --arch growth=8,blocks=1,init=8 --init "$work/run/$checkpoint" --out "$work/x"
 fails "not a run" predict --run "$work/data" --device cpu "$work/xrays/images"
 
+# Scores and labels that do not meet, and calibrations for something else.
+labels="$work/xrays/Data_Entry_2017.csv"
+calibrate=(calibrate --labels "$labels" --device cpu --bins 4 --out "$work/c.json")
+runs 0 eval --run "$work/run" --data "$work/data" --split train --device cpu --draws 0 --out "$work/scored"
+scores="$work/scored/scores.csv"
+fails "of its 2 images are not in" "${calibrate[@]}" --scores <(head -3 "$scores" | sed 's/^0/9/')
+fails "the first is '90" "${calibrate[@]}" --scores <(head -3 "$scores" | sed 's/^0/9/')
+fails "a score is a number from 0 to 1" "${calibrate[@]}" --scores <(sed '2s/,[^,]*/,nan/' "$scores")
+fails "a score is a number from 0 to 1" "${calibrate[@]}" --scores <(sed '2s/,[^,]*/,inf/' "$scores")
+fails "a score is a number from 0 to 1" "${calibrate[@]}" --scores <(sed '2s/,[^,]*/,1.01/' "$scores")
+fails "its labels are" "${calibrate[@]}" --scores <(cut -d, -f1-4 "$scores")
+fails "'prob_Mess' is not after a label" "${calibrate[@]}" --scores <(sed '1s/prob_Mass/prob_Mess/' "$scores")
+fails "the three forms are" "${calibrate[@]}" --scores "$scores" --choose precision:2
+runs 2 "${calibrate[@]}" --scores "$scores" --paper --bins 7
+absent "$work/c.json"
+fails "too few patients" "${calibrate[@]}" --scores <(head -2 "$scores") --choose miss:0.1
+runs 0 "${calibrate[@]}" --scores "$scores"
+evaluate=(eval --scores "$scores" --labels "$labels" --device cpu --draws 0 --out "$work/e")
+fails "is no calibration" "${evaluate[@]}" --calibration <(echo '{"format": "something"}')
+fails "is no JSON" "${evaluate[@]}" --calibration <(head -c 200 "$work/c.json")
+runs 0 tree --standard 13 --write "$work/13.toml"
+fails "was made with another tree" "${evaluate[@]}" --calibration "$work/c.json" --tree "$work/13.toml"
+fails "'Mess' under 'Abnormal'" tree --tree <(sed 's/"Pleura"/"Mess"/' "$work/13.toml")
+fails "above 0 and at most 1" "${evaluate[@]}" --calibration "$work/c.json" --confidence 1.5
+absent "$work/e"
+fails "--confidence needs --calibration" predict --run "$work/run" --device cpu --confidence 0.5 "$work/xrays/images"
+fails "no such node" predict --run "$work/run" --device cpu --heatmap "$work/maps" --heatmap-node Mess "$work/xrays/images"
+
 # A broken image among good ones is named; the others are answered.
 cp "$work/xrays/images/00000001_000.png" "$work/good.png"
 head -c 300 "$work/good.png" > "$work/cut.png"

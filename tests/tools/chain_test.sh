@@ -69,6 +69,40 @@ there "$work/eval/scores.csv"
 runs 0 eval --scores "$work/eval/scores.csv" --labels "$work/xrays/Data_Entry_2017.csv" --out "$work/again" --draws 20
 same "$work/eval/metrics.json" "$work/again/metrics.json"
 
+# Along the label tree: calibrate on one part, evaluate on another; from the run and from its scores the same bytes.
+tree=(--run "$work/whole" --data "$work/data" --device cpu)
+runs 0 calibrate "${tree[@]}" --split train --bins 6 --choose precision:0.3,delta:0.4 --out "$work/c.json"
+grep -q "Airspace_Opacity" "$work/out" || fail "calibrate did not draw the tree"
+runs 0 eval "${tree[@]}" --calibration "$work/c.json" --confidence 0.2,0.5 --out "$work/along" --draws 20
+for file in posteriors.csv report.html curves/reliability.csv curves/risk_coverage.csv; do there "$work/along/$file"; done
+grep -q '"confidence"' "$work/along/metrics.json" || fail "metrics.json holds nothing of the thresholds"
+runs 0 eval --scores "$work/along/scores.csv" --labels "$work/xrays/Data_Entry_2017.csv" --calibration "$work/c.json" \
+  --confidence 0.2 --confidence 0.5 --out "$work/along-scores" --draws 20
+same "$work/along/metrics.json" "$work/along-scores/metrics.json"
+same "$work/along/posteriors.csv" "$work/along-scores/posteriors.csv"
+runs 0 eval --run "$work/whole" --data "$work/data" --split train --out "$work/train-scores" --device cpu --draws 0
+for threads in 1 3; do
+  runs 0 calibrate --scores "$work/train-scores/scores.csv" --labels "$work/xrays/Data_Entry_2017.csv" --bins 6 \
+    --choose precision:0.3,delta:0.4 --threads $threads --out "$work/c-$threads.json"
+  same <(grep -v '"source"' "$work/c.json") <(grep -v '"source"' "$work/c-$threads.json")
+done
+runs 0 predict --run "$work/whole" --device cpu --calibration "$work/c.json" --confidence 0.2 --heatmap "$work/maps" \
+  "$work/xrays/images/00000001_000.png"
+[[ -n $(find "$work/maps" -name '00000001_000.*.png') ]] || fail "predict drew no heat map"
+runs 0 predict --run "$work/whole" --device cpu --json --calibration "$work/c.json" "$work/xrays/images/00000001_000.png"
+grep -q '"findings"' "$work/out" || fail "predict --json holds no findings"
+
+# A tree of one's own: its leaves are the labels, and the run keeps it.
+runs 0 tree --standard 13 --write "$work/13.toml"
+runs 0 train "${settings[@]}" --tree "$work/13.toml" --epochs 1 --out "$work/of13"
+same "$work/13.toml" "$work/of13/tree.toml"
+runs 0 train --resume --data "$work/data" --epochs 2 --out "$work/of13" --device cpu --threads 2
+runs 0 calibrate --run "$work/of13" --data "$work/data" --split train --bins 6 --device cpu --out "$work/c13.json"
+grep -q "Mass_Hernia" "$work/out" || fail "the run's own tree is not used"
+fails "is for the labels" predict --run "$work/whole" --device cpu --calibration "$work/c13.json" --confidence 0.5 "$work/xrays/images"
+runs 0 tree --write "$work/14.toml"
+fails "begun with another tree" train --resume --data "$work/data" --tree "$work/14.toml" --out "$work/of13" --device cpu
+
 runs 0 predict --run "$work/whole" --device cpu --json "$work/xrays/images"
 [[ $(wc -l < "$work/out") == 96 ]] || fail "predict --json did not answer one line an image"
 runs 0 plan --arch densenet121 --batch-size 2 --image-size 64 --memory shared --device cpu --json

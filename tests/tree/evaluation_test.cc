@@ -9,6 +9,7 @@
 #include "kernels/core/error.h"
 #include "tests/shared_data.h"
 #include "tests/tree/random_set.h"
+#include "tree/results.h"
 
 namespace densetree::tree {
 namespace {
@@ -38,13 +39,13 @@ EvaluationOptions quick() {
 TEST_F(EvaluationTest, EqualsScikitLearnOnRealScores) {
   DENSETREE_NEEDS_SHARED("data/scores/densenet121-nih-scores.csv.gz");
   DENSETREE_NEEDS_SHARED("data/nih-full/Data_Entry_2017_v2020.csv.gz");
-  ScoreFiles files;
-  files.scores = shared_folder() / "data/scores/densenet121-nih-scores.csv.gz";
-  files.labels = shared_folder() / "data/nih-full/Data_Entry_2017_v2020.csv.gz";
-  files.out = folder_ / "out";
-  const Evaluation evaluation = evaluate_scores(files, quick());
+  const ScoredImages set =
+      join(read_score_table(shared_folder() / "data/scores/densenet121-nih-scores.csv.gz", data::LabelSet()),
+           data::read_label_table(shared_folder() / "data/nih-full/Data_Entry_2017_v2020.csv.gz"), data::LabelSet());
+  const Evaluation evaluation = evaluate(set, quick());
+  write_results(folder_ / "out", set, evaluation, nullptr, {});
   const CsvTable expected = CsvTable::read(shared_folder() / "data/scores/expected.csv");
-  const json metrics = json::parse(read_file(files.out / "metrics.json"));
+  const json metrics = json::parse(read_file(folder_ / "out/metrics.json"));
   ASSERT_EQ(expected.rows(), evaluation.labels.size());
   for (std::size_t row = 0; row < expected.rows(); ++row) {
     const auto cell = [&](const char* name) { return expected.row(row)[expected.column(name)]; };
@@ -62,7 +63,7 @@ TEST_F(EvaluationTest, WritesWhatTheInterfacePromises) {
   ScoredImages set = random_set(7, {});
   set.labels = {"Mass", "Hernia"};
   const Evaluation evaluation = evaluate(set, quick());
-  write_evaluation(folder_ / "a" / "b", set, evaluation);
+  write_results(folder_ / "a" / "b", set, evaluation, nullptr, {});
   const json metrics = json::parse(read_file(folder_ / "a/b/metrics.json"));
   EXPECT_EQ(metrics["images"], 200);
   EXPECT_EQ(metrics["bootstrap"]["draws"], 64);

@@ -451,34 +451,47 @@ TEST(ChooseThresholds, RefusesNumbersThatAreNoShares) {
 }
 
 TEST(GuaranteeText, SaysWhatIsPromisedInPlainWords) {
+  const std::string scope = " It holds for images drawn as these were, one of each patient.";
   ThresholdChoice choice{{Guarantee::kPrecision, 0.8, 0.05}, 512, std::vector<NodeThreshold>(3)};
   for (NodeThreshold& node : choice.nodes) {
     node.threshold = 0.5;
   }
   EXPECT_EQ(
       guarantee_text(choice),
-      "With a probability of at least 95 %, at least 80 % of the reports of every node are right, for all 3 nodes "
-      "at once; thresholds chosen on 512 images, one per patient.");
+      std::string() +
+          "With a probability of at least 95 %, at least 80 % of the reports of every node are right, for all 3 nodes "
+          "at once; thresholds chosen on 512 images, one per patient." +
+          scope);
   choice.nodes[1].threshold = std::nullopt;
   EXPECT_EQ(
       guarantee_text(choice),
-      "With a probability of at least 95 %, at least 80 % of the reports of every node are right, for all 3 nodes "
-      "at once; thresholds chosen on 512 images, one per patient; for 1 node none can be certified, so it is never "
-      "reported.");
+      std::string() +
+          "With a probability of at least 95 %, at least 80 % of the reports of every node are right, for all 3 nodes "
+          "at once; thresholds chosen on 512 images, one per patient; for 1 node none can be certified, so it is never "
+          "reported." +
+          scope);
   choice.request = {Guarantee::kMiss, 0.075};
   choice.nodes[1].threshold = choice.nodes[2].threshold = -kInfinity;
   EXPECT_EQ(
       guarantee_text(choice),
-      "The probability that a node is not reported where it is present is at most 7.5 %, for each node by itself; "
-      "thresholds chosen on 512 images, one per patient; 2 nodes with too few positives are always reported.");
+      std::string() +
+          "The probability that a node is not reported where it is present is at most 7.5 %, for each node by itself; "
+          "thresholds chosen on 512 images, one per patient; 2 nodes with too few positives are always reported." +
+          scope);
   choice.request.kind = Guarantee::kAnyFalse, choice.images = 1;
-  EXPECT_EQ(guarantee_text(choice),
-            "The probability that a false node is reported in an image is at most 7.5 %; threshold chosen on 1 image, "
-            "one per patient.");
+  EXPECT_EQ(
+      guarantee_text(choice),
+      std::string() +
+          "The probability that a false node is reported in an image is at most 7.5 %; threshold chosen on 1 image, "
+          "one per patient." +
+          scope);
   choice.nodes.assign(3, NodeThreshold{});
-  EXPECT_EQ(guarantee_text(choice),
-            "The probability that a false node is reported in an image is at most 7.5 %; threshold chosen on 1 image, "
-            "one per patient, too few for any: nothing is ever reported.");
+  EXPECT_EQ(
+      guarantee_text(choice),
+      std::string() +
+          "The probability that a false node is reported in an image is at most 7.5 %; threshold chosen on 1 image, "
+          "one per patient, too few for any: nothing is ever reported." +
+          scope);
 }
 
 }  // namespace
