@@ -11,6 +11,7 @@
 #include <string>
 
 #include "kernels/device.h"
+#include "kernels/tree_operations.h"
 
 namespace densetree::bench {
 
@@ -77,6 +78,7 @@ class TimedDevice final : public Device {
   void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) override;
   void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
             float* w) override;
+  std::unique_ptr<TreeOperations> make_tree_operations() override { return device_->make_tree_operations(); }
 
  private:
   std::unique_ptr<Device> device_;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/core/error.h"
+#include "tree/answer.h"
 
 namespace densetree::tree::html {
 
@@ -36,12 +37,8 @@ std::string escape(std::string_view text) {
   return safe;
 }
 
-std::string name(std::string_view exact) {
-  std::string shown(exact);
-  for (char& c : shown) {
-    c = c == '_' ? ' ' : c;
-  }
-  return fmt::format("<span class=\"name\" title=\"{}\">{}</span>", escape(exact), escape(shown));
+std::string name(const std::string& exact) {
+  return fmt::format("<span class=\"name\" title=\"{}\">{}</span>", escape(exact), escape(spoken(exact)));
 }
 
 std::string count(std::int64_t value) {

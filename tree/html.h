@@ -17,8 +17,8 @@ inline constexpr std::string_view kUndefined = "–";
 
 // For text and for attribute values. Control characters, which no page may hold, become U+FFFD.
 std::string escape(std::string_view text);
-// A label or node: underscores shown as spaces, the exact name in the title.
-std::string name(std::string_view exact);
+// A label or node as it is spoken, with the exact name in the title.
+std::string name(const std::string& exact);
 
 std::string count(std::int64_t value);                               // 1,254
 std::string images(std::int64_t value);                              // "1 image", "1,254 images"

@@ -105,9 +105,9 @@ std::vector<Stop> stops_of(const LabelTree& tree, std::int32_t leaf, const Confi
 std::string destination_bar(const LabelTree& tree, const std::vector<Stop>& stops, std::int64_t withdrawn,
                             std::int64_t all) {
   std::vector<svg::Part> parts;
-  const auto add = [&](std::int64_t images, std::string kind, const std::string& what) {
+  const auto add = [&](std::int64_t images, const std::string& kind, const std::string& what) {
     if (images > 0) {
-      parts.push_back({html::ratio(images, all).value_or(0), std::move(kind), what + ": " + html::images(images)});
+      parts.push_back({html::ratio(images, all).value_or(0), kind, what + ": " + html::images(images)});
     }
   };
   for (const Stop& stop : stops) {

@@ -8,12 +8,12 @@ namespace densetree::tree {
 inline constexpr std::string_view kReportStyle = R"css(
 :root {
   color-scheme: light dark;
-  --paper: #ffffff; --ink: #1b1f24; --soft: #57606a; --rule: #d0d7de; --band: #f3f5f7;
+  --paper: #ffffff; --ink: #1b1f24; --soft: #57606a; --rule: #d0d7de;
   --accent: #0a5dab; --middle: #7fb0dc; --pale: #d5dbe1; --warm: #fff4d6; --heat: 91 163 208;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
-    --paper: #14181d; --ink: #e6e8eb; --soft: #a5adb6; --rule: #3d4650; --band: #1d232a;
+    --paper: #14181d; --ink: #e6e8eb; --soft: #a5adb6; --rule: #3d4650;
     --accent: #74b6f5; --middle: #3a6f9f; --pale: #39424c; --warm: #3a3116; --heat: 42 106 158;
   }
 }
@@ -25,7 +25,10 @@ body {
   overflow-wrap: anywhere;
 }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0 1rem; }
-h2 { font-size: 1.25rem; line-height: 1.3; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid var(--rule); }
+h2 {
+  font-size: 1.25rem; line-height: 1.3; margin: 2.5rem 0 .5rem; padding-top: .75rem;
+  border-top: 1px solid var(--rule);
+}
 h3 { font-size: 1.05rem; margin: 1.25rem 0 .5rem; }
 h1, h2, h3, caption { break-after: avoid; page-break-after: avoid; }
 p { margin: .5rem 0; max-width: 46rem; }
@@ -63,14 +66,18 @@ small { display: block; color: var(--soft); white-space: nowrap; font-size: .812
 .mark { width: 7rem; min-width: 5rem; height: .98rem; display: block; }
 
 .together th, .together td { padding: .2rem .3rem; }
-.together thead th + th > span { display: inline-block; writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; }
+.together thead th + th > span {
+  display: inline-block; writing-mode: vertical-rl; transform: rotate(180deg); text-align: left;
+}
 .together thead .name { max-width: none; max-height: 10rem; }
 .together td { min-width: 2.4rem; background: rgb(var(--heat) / var(--part, 0)); print-color-adjust: exact;
   -webkit-print-color-adjust: exact; }
 .together td.same { background: none; font-weight: 600; outline: 1px solid var(--soft); outline-offset: -2px; }
 
 .multiple { break-inside: avoid; page-break-inside: avoid; }
-.multiple > div { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(8.75rem, 46%), 1fr)); gap: .5rem .75rem; }
+.multiple > div {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(8.75rem, 46%), 1fr)); gap: .5rem .75rem;
+}
 figure { margin: 0; min-width: 0; }
 figcaption { font-size: .8125rem; line-height: 1.35; color: var(--soft); }
 figcaption b { color: var(--ink); display: block; }
@@ -117,7 +124,8 @@ svg .note { font-size: 12px; }
   th, td { padding: .18rem .45rem; }
   small { font-size: 7pt; }
   th:first-child { position: static; background: none; }
-  .tree tbody th { position: relative; height: 1.2rem; }
+  .tree tbody th { position: relative; height: 1.05rem; }
+  .tree td { padding-top: .1rem; padding-bottom: .1rem; }
   .mark { width: 5.5rem; height: .77rem; }
   .multiple > div { grid-template-columns: repeat(4, 1fr); gap: .25rem 1.25rem; }
   .multiple h3 { margin: .5rem 0 .1rem; font-size: 9.5pt; }

@@ -71,7 +71,7 @@ std::vector<Point> thin(const std::vector<Point>& points, double tolerance, std:
   std::vector<Point> kept = thin_once(points, tolerance);
   while (kept.size() > limit) {
     tolerance *= 2;
-    kept = thin_once(points, tolerance);
+    kept = thin_once(kept, tolerance);
   }
   return kept;
 }

@@ -18,7 +18,7 @@ struct Point {
 };
 
 // Leaves out points that lie within `tolerance` of the line through those kept (Douglas and Peucker's method). The
-// ends stay. Where more than `limit` (>= 2) are left, the tolerance is doubled until they are not.
+// ends stay. Where more than `limit` (>= 2) are left, they are thinned again with twice the tolerance, until they fit.
 std::vector<Point> thin(const std::vector<Point>& points, double tolerance, std::size_t limit);
 
 // The least of 1, 2, 5 times a power of ten that is >= value, from 0.01 to 1: where an axis ends.

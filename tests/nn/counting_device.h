@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/device.h"
+#include "kernels/tree_operations.h"
 #include "tests/nn/allocation_counter.h"
 
 namespace densetree::test {
@@ -138,6 +139,7 @@ class CountingDevice final : public Device {
             float* w) override {
     device_.adam(step, norm, n, g, m, v, w);
   }
+  std::unique_ptr<TreeOperations> make_tree_operations() override { return device_.make_tree_operations(); }
 
  private:
   Device& device_;

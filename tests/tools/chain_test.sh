@@ -17,22 +17,34 @@ there "$work/whole/checkpoint-best.safetensors"
 there "$work/whole/config.toml"
 [[ $(wc -l < "$work/whole/metrics.csv") == 4 ]] || fail "metrics.csv has not a header and three epochs"
 
-# Killed in mid-epoch, again and again, and resumed each time.
-killed=0
-for round in 0 1 2 3; do
+# batches FILE: steps of the unfinished epoch that a checkpoint holds, the second of its "progress.counters".
+batches() {
+  local header offset
+  header=$(od -An -t d8 -N 8 "$1" | tr -d ' ')
+  offset=$(head -c $((header + 8)) "$1" | grep -ao '"progress.counters":{[^}]*}' | sed 's/.*"data_offsets":\[\([0-9]*\),.*/\1/')
+  od -An -t d8 -j $((8 + header + offset + 8)) -N 8 "$1" | tr -d ' '
+}
+
+# Killed again and again, and resumed each time, until it has been resumed in mid-epoch and not only at a beginning.
+last="$work/killed/checkpoint-last.safetensors"
+in_mid_epoch=0
+for round in $(seq 20); do
   resume=()
-  [[ -e $work/killed/checkpoint-last.safetensors ]] && resume=(--resume)
+  [[ -e $last ]] && resume=(--resume)
+  before="$(stat -c %i "$last" 2> /dev/null)"
   "$densetree" train "${settings[@]}" --out "$work/killed" "${resume[@]}" > /dev/null 2>&1 < /dev/null &
   pid=$!
-  for _ in $(seq 200); do
-    [[ -e $work/killed/checkpoint-last.safetensors ]] && break
-    sleep 0.05
+  for _ in $(seq 1000); do
+    [[ -e $last && "$(stat -c %i "$last")" != "$before" ]] && break
+    kill -0 $pid 2> /dev/null || break
+    sleep 0.01
   done
-  sleep 0.0$round
-  kill -KILL $pid 2> /dev/null && [[ $(cat "$work/killed/metrics.csv" 2> /dev/null | wc -l) -lt 4 ]] && killed=$((killed + 1))
+  kill -KILL $pid 2> /dev/null
   wait $pid 2> /dev/null
+  [[ $(cat "$work/killed/metrics.csv" 2> /dev/null | wc -l) == 4 ]] && break  # it is through
+  [[ $(batches "$last") != 0 ]] && in_mid_epoch=$((in_mid_epoch + 1))
 done
-[[ $killed -gt 0 ]] || fail "no training was killed before its end; the test shows nothing"
+[[ $in_mid_epoch -gt 0 ]] || fail "no training was killed in mid-epoch; the test shows nothing"
 runs 0 train --resume --data "$work/data" --out "$work/killed" --device cpu --threads 2  # the seed is the run's own
 same "$work/whole/checkpoint-last.safetensors" "$work/killed/checkpoint-last.safetensors"
 same "$work/whole/checkpoint-best.safetensors" "$work/killed/checkpoint-best.safetensors"
