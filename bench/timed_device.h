@@ -32,6 +32,7 @@ class TimedDevice final : public Device {
 
   DeviceInfo info() const override { return device_->info(); }
   Layout layout(Use use) const override { return device_->layout(use); }
+  std::string why_not(Precision precision) const override { return device_->why_not(precision); }
 
   void* allocate(std::size_t bytes) override { return device_->allocate(bytes); }
   void release(void* memory) noexcept override { device_->release(memory); }

@@ -33,6 +33,15 @@ std::unique_ptr<Device> open_cuda([[maybe_unused]] int index) {
 
 }  // namespace
 
+const char* name_of(Precision precision) {
+  switch (precision) {
+    case Precision::kFloat32: return "fp32";
+    case Precision::kTensorFloat32: return "tf32";
+    case Precision::kBFloat16: return "bf16";
+  }
+  fail("unknown precision {}", static_cast<int>(precision));
+}
+
 std::string ConvolutionShape::describe() const {
   return fmt::format("conv {}x{} stride {} ({}, {}, {}, {}) -> {}", kernel, kernel, stride, input.n, input.c, input.h,
                      input.w, out_channels);

@@ -32,6 +32,15 @@ enum class Use : std::uint8_t {
   kStack,    // channels that are sliced, and input or output of 1×1 convolutions
 };
 
+// What convolutions and their operands are made of. Master weights, statistics, sums and the classifier are fp32 or better
+// in every one of them.
+enum class Precision : std::uint8_t {
+  kFloat32,        // true fp32
+  kTensorFloat32,  // fp32 in memory, products of inputs rounded to TF32 (10-bit mantissa), summed in fp32
+  kBFloat16,       // activations and their gradients in bf16, summed in fp32
+};
+const char* name_of(Precision precision);  // "fp32", "tf32", "bf16"
+
 enum class LossKind : std::uint8_t {
   kMse,  // mean of (sigmoid(z) − y)², METHOD.md §1
   kBce,  // binary cross-entropy with logits
@@ -43,6 +52,7 @@ struct ConvolutionShape {
   std::int64_t out_channels = 0, kernel = 1, stride = 1, padding = 0;
   Use input_use = Use::kStack, output_use = Use::kStack;
   bool training = true;  // false: forward only
+  Precision precision = Precision::kFloat32;
 
   Shape output() const {
     return {input.n, out_channels, (input.h + 2 * padding - kernel) / stride + 1,
@@ -122,6 +132,8 @@ class Device {
 
   virtual DeviceInfo info() const = 0;
   virtual Layout layout(Use use) const = 0;
+  // Empty where the device computes in this precision, else why not, to be shown to a user.
+  virtual std::string why_not(Precision precision) const = 0;
 
   // Memory. allocate throws Error saying what was asked for and what is free.
   virtual void* allocate(std::size_t bytes) = 0;  // 64-byte aligned at least

@@ -62,6 +62,12 @@ DeviceInfo CpuDevice::info() const {
           .threads = threads_};
 }
 
+std::string CpuDevice::why_not(Precision precision) const {
+  return precision == Precision::kFloat32
+             ? ""
+             : fmt::format("the CPU device computes in fp32; {} needs a CUDA device", name_of(precision));
+}
+
 Layout CpuDevice::layout(Use use) const {
   switch (use) {
     case Use::kInput:

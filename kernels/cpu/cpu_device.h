@@ -12,6 +12,7 @@ class CpuDevice final : public Device {
 
   DeviceInfo info() const override;
   Layout layout(Use use) const override;
+  std::string why_not(Precision precision) const override;
 
   void* allocate(std::size_t bytes) override;
   void release(void* memory) noexcept override;

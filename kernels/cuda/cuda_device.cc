@@ -125,6 +125,10 @@ DeviceInfo CudaDevice::info() const {
   return info;
 }
 
+std::string CudaDevice::why_not(Precision precision) const {
+  return precision == Precision::kFloat32 ? "" : fmt::format("the CUDA device has no {} yet", name_of(precision));
+}
+
 Layout CudaDevice::layout(Use) const {
   return Layout::kInterleaved;
 }

@@ -65,6 +65,7 @@ class CountingDevice final : public Device {
 
   // ---- Passed on
   Layout layout(Use use) const override { return device_.layout(use); }
+  std::string why_not(Precision precision) const override { return device_.why_not(precision); }
   void upload(void* to, const void* from, std::size_t bytes) override { device_.upload(to, from, bytes); }
   void download(void* to, const void* from, std::size_t bytes) override { device_.download(to, from, bytes); }
   void copy(void* to, const void* from, std::size_t bytes) override { device_.copy(to, from, bytes); }
