@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/launch_kernel.h"
 #include "kernels/cuda/stream.h"
 
 namespace densetree::cuda {
@@ -44,8 +45,8 @@ template <class... Parameters, class... Arguments>
 void launch(const Stream& stream, const char* operation, void (*kernel)(Parameters...), const Grid& grid,
             Arguments&&... arguments) {
   check_cuda(cudaSetDevice(stream.device), operation, stream.device);
-  kernel<<<grid.blocks, grid.threads, 0, stream.handle>>>(
-      static_cast<Parameters>(std::forward<Arguments>(arguments))...);
+  launch_kernel(kernel, grid.blocks, grid.threads, stream.handle,
+                static_cast<Parameters>(std::forward<Arguments>(arguments))...);
   check_cuda(cudaGetLastError(), operation, stream.device);
 }
 

@@ -1,0 +1,86 @@
+#include <cstring>
+
+#include "kernels/cuda/cudnn_graph.h"
+
+namespace densetree::cuda {
+namespace {
+
+// Calls visit(pixel of the input, pixel of the output, tap) for each tap that falls into the image.
+template <class Visit>
+void for_each_tap(const ConvolutionShape& s, const Visit& visit) {
+  const Shape in = s.input, out = s.output();
+  for (std::int64_t n = 0; n < out.n; ++n) {
+    for (std::int64_t y = 0; y < out.h; ++y) {
+      for (std::int64_t x = 0; x < out.w; ++x) {
+        for (std::int64_t tap = 0; tap < s.kernel * s.kernel; ++tap) {
+          const std::int64_t in_y = y * s.stride - s.padding + tap / s.kernel;
+          const std::int64_t in_x = x * s.stride - s.padding + tap % s.kernel;
+          if (in_y >= 0 && in_y < in.h && in_x >= 0 && in_x < in.w) {
+            visit((n * in.h + in_y) * in.w + in_x, (n * out.h + y) * out.w + x, tap);
+          }
+        }
+      }
+    }
+  }
+}
+
+std::vector<double> widened(const void* values, std::int64_t count) {
+  const auto* const first = static_cast<const float*>(values);
+  return {first, first + count};
+}
+
+void narrow(const std::vector<double>& sums, const void* to) {
+  std::transform(sums.begin(), sums.end(), static_cast<float*>(const_cast<void*>(to)),
+                 [](double sum) { return static_cast<float>(sum); });
+}
+
+// x: [pixel][C], y: [pixel][O], w: [O][tap][C]. The one that the pass computes is written, the others are read.
+void convolve(const ConvolutionShape& s, Pass pass, const void* x_data, const void* w_data, const void* y_data) {
+  const std::int64_t inputs = s.input.c, outputs = s.out_channels, taps = s.kernel * s.kernel;
+  const auto operand = [&](const void* data, std::int64_t count, Pass computed) {
+    return pass == computed ? std::vector<double>(count) : widened(data, count);
+  };
+  std::vector<double> x = operand(x_data, s.input.elements(), Pass::kBackwardData);
+  std::vector<double> w = operand(w_data, s.weights(), Pass::kBackwardWeights);
+  std::vector<double> y = operand(y_data, s.output().elements(), Pass::kForward);
+  for_each_tap(s, [&](std::int64_t in, std::int64_t out, std::int64_t tap) {
+    double* const xs = &x[in * inputs];
+    for (std::int64_t o = 0; o < outputs; ++o) {
+      double* const ws = &w[(o * taps + tap) * inputs];
+      double& sum = y[out * outputs + o];
+      for (std::int64_t c = 0; c < inputs; ++c) {
+        switch (pass) {
+          case Pass::kForward:
+            sum += xs[c] * ws[c];
+            break;
+          case Pass::kBackwardData:
+            xs[c] += sum * ws[c];
+            break;
+          case Pass::kBackwardWeights:
+            ws[c] += sum * xs[c];
+            break;
+        }
+      }
+    }
+  });
+  pass == Pass::kForward ? narrow(y, y_data) : pass == Pass::kBackwardData ? narrow(x, x_data) : narrow(w, w_data);
+}
+
+}  // namespace
+
+ConvolutionPlan::ConvolutionPlan(const Descriptor&, const ConvolutionShape& shape, Pass pass)
+    : shape_(shape), pass_(pass) {}
+
+// As cuDNN, it wants some, and another amount for each pass. It writes all of that, so it has to be there.
+std::size_t ConvolutionPlan::workspace_bytes() const {
+  return 1000 * (1 + static_cast<std::size_t>(pass_));
+}
+
+void ConvolutionPlan::run(cudnnHandle_t handle, const void* x, const void* w, const void* y, void* workspace) const {
+  emulation::enqueue(handle->stream, [plan = *this, x, w, y, workspace] {
+    std::memset(workspace, 0xFF, plan.workspace_bytes());
+    convolve(plan.shape_, plan.pass_, x, w, y);
+  });
+}
+
+}  // namespace densetree::cuda

@@ -1,0 +1,330 @@
+// Stands in for CUDA's runtime: as much of it as kernels/cuda calls, for one device "cuda:0" whose memory is the
+// host's. To extend it, add the call here; what is queued on a stream goes through `enqueue`.
+//
+// A stream holds its work back until somebody waits for it, which is as late as a GPU may be: whoever reads results
+// without waiting, or changes what a queued call has yet to read, sees it. A capture is as strict as on a GPU: what
+// waits or allocates breaks it off.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/cuda_emulation/grid.h"
+
+#define CUDART_VERSION 13000
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+inline constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
+
+struct cudaDeviceProp {
+  char name[256];
+  std::size_t totalGlobalMem;
+  int major, minor;
+  int multiProcessorCount;
+};
+struct cudaFuncAttributes {};
+
+struct CUstream_st {
+  std::deque<std::function<void()>> queued;
+  std::int64_t added = 0, done = 0;
+};
+struct CUevent_st {  // a place in a stream; where none was recorded, there is nothing to wait for
+  CUstream_st* stream = nullptr;
+  std::int64_t place = 0;
+};
+struct CUgraph_st {
+  std::vector<std::function<void()>> work;
+};
+struct CUgraphExec_st : CUgraph_st {};
+using cudaStream_t = CUstream_st*;
+using cudaEvent_t = CUevent_st*;
+using cudaGraph_t = CUgraph_st*;
+using cudaGraphExec_t = CUgraphExec_st*;
+
+namespace densetree::emulation {
+
+inline constexpr std::size_t kDeviceBytes = std::size_t{16} << 30;
+
+inline cudaError_t last_error = cudaSuccess;  // what cudaGetLastError() answers
+inline std::string launch_failure;            // what went wrong in a grid
+inline std::set<cudaStream_t> streams;
+inline std::map<const std::byte*, std::size_t> pinned;  // host memory that a GPU reaches, and its bytes
+inline cudaStream_t capturing = nullptr;
+inline CUgraph_st captured;
+inline bool capture_is_broken = false;
+
+inline cudaError_t refuse(cudaError_t error) {
+  return last_error = error;
+}
+
+// Of a call that no capture allows.
+inline cudaError_t unless_capturing() {
+  if (!capturing) {
+    return cudaSuccess;
+  }
+  capture_is_broken = true;
+  return refuse(cudaErrorStreamCaptureUnsupported);
+}
+
+inline bool is_pinned(const void* memory) {
+  const auto* const byte = static_cast<const std::byte*>(memory);
+  const auto behind = pinned.upper_bound(byte);
+  return behind != pinned.begin() && byte < std::prev(behind)->first + std::prev(behind)->second;
+}
+
+inline void finish(cudaStream_t stream, std::int64_t place) {
+  while (stream->done < place) {
+    const std::function<void()> work = std::move(stream->queued.front());
+    stream->queued.pop_front();
+    work();
+    ++stream->done;
+  }
+}
+inline void finish(const CUevent_st& event) {
+  if (streams.contains(event.stream)) {  // one that was destroyed has done its work
+    finish(event.stream, event.place);
+  }
+}
+inline void finish_all() {
+  for (const cudaStream_t stream : streams) {
+    finish(stream, stream->added);
+  }
+}
+
+// The null stream waits for all others.
+inline void enqueue(cudaStream_t stream, std::function<void()> work) {
+  if (!stream) {
+    finish_all();
+    work();
+  } else if (stream == capturing) {
+    captured.work.push_back(std::move(work));
+  } else {
+    stream->queued.push_back(std::move(work));
+    ++stream->added;
+  }
+}
+
+}  // namespace densetree::emulation
+
+// ---- Errors --------------------------------------------------------------------------------------------------------
+// A failure within a grid shows where somebody waits for it.
+inline cudaError_t cudaGetLastError() {
+  return std::exchange(densetree::emulation::last_error, cudaSuccess);
+}
+
+inline const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorInvalidValue:
+      return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidConfiguration:
+      return "cudaErrorInvalidConfiguration";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorInvalidDevice:
+      return "cudaErrorInvalidDevice";
+    case cudaErrorLaunchFailure:
+      return "cudaErrorLaunchFailure";
+    case cudaErrorStreamCaptureUnsupported:
+      return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+      return "cudaErrorStreamCaptureInvalidated";
+  }
+  return "an unknown error";
+}
+inline const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorLaunchFailure ? densetree::emulation::launch_failure.c_str() : cudaGetErrorName(error);
+}
+
+// ---- Devices -------------------------------------------------------------------------------------------------------
+inline cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+inline cudaError_t cudaDriverGetVersion(int* version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
+inline cudaError_t cudaSetDevice(int device) {
+  return device == 0 ? cudaSuccess : densetree::emulation::refuse(cudaErrorInvalidDevice);
+}
+// Two multiprocessors, so that grids stay small and the threads of a large operation have several elements each.
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  *properties = {"emulated GPU", densetree::emulation::kDeviceBytes, 9, 0, 2};
+  return cudaSetDevice(device);
+}
+template <class Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, Kernel) {
+  return cudaSuccess;
+}
+
+// ---- Memory --------------------------------------------------------------------------------------------------------
+// Full of NaN, so that nobody counts on zeros.
+inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  if (const cudaError_t status = densetree::emulation::unless_capturing(); status != cudaSuccess) {
+    return status;
+  }
+  const std::size_t rounded = (bytes + 255) / 256 * 256;
+  *memory = bytes <= densetree::emulation::kDeviceBytes ? std::aligned_alloc(256, rounded) : nullptr;
+  if (!*memory) {
+    return densetree::emulation::refuse(cudaErrorMemoryAllocation);
+  }
+  std::memset(*memory, 0xFF, rounded);
+  return cudaSuccess;
+}
+inline cudaError_t cudaFree(void* memory) {
+  densetree::emulation::finish_all();
+  std::free(memory);
+  return densetree::emulation::unless_capturing();
+}
+inline cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
+  const cudaError_t status = cudaMalloc(memory, bytes);
+  if (status == cudaSuccess) {
+    densetree::emulation::pinned[static_cast<std::byte*>(*memory)] = bytes;
+  }
+  return status;
+}
+inline cudaError_t cudaFreeHost(void* memory) {
+  densetree::emulation::pinned.erase(static_cast<std::byte*>(memory));
+  return cudaFree(memory);
+}
+inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  *free = *total = densetree::emulation::kDeviceBytes;
+  return cudaSuccess;
+}
+
+// ---- Streams -------------------------------------------------------------------------------------------------------
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = *densetree::emulation::streams.insert(new CUstream_st).first;
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (const cudaError_t status = densetree::emulation::unless_capturing(); status != cudaSuccess) {
+    return status;
+  }
+  densetree::emulation::finish(stream, stream->added);
+  return cudaGetLastError();
+}
+inline cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  densetree::emulation::finish(stream, stream->added);
+  densetree::emulation::streams.erase(stream);
+  delete stream;
+  return cudaSuccess;
+}
+
+// Ordinary host memory is read before the call returns, and written before it does.
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
+                                   cudaStream_t stream) {
+  const bool on_its_own =
+      kind == cudaMemcpyDeviceToDevice || densetree::emulation::is_pinned(kind == cudaMemcpyHostToDevice ? from : to);
+  if (on_its_own) {
+    densetree::emulation::enqueue(stream, [=] { std::memmove(to, from, bytes); });
+    return cudaSuccess;
+  }
+  if (const cudaError_t status = densetree::emulation::unless_capturing(); status != cudaSuccess) {
+    return status;
+  }
+  if (kind == cudaMemcpyHostToDevice) {
+    const auto* const first = static_cast<const std::byte*>(from);
+    densetree::emulation::enqueue(stream, [to, staged = std::vector<std::byte>(first, first + bytes)] {
+      std::copy(staged.begin(), staged.end(), static_cast<std::byte*>(to));
+    });
+    return cudaSuccess;
+  }
+  densetree::emulation::enqueue(stream, [=] { std::memmove(to, from, bytes); });
+  return cudaStreamSynchronize(stream);
+}
+inline cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
+  densetree::emulation::enqueue(stream, [=] { std::memset(memory, value, bytes); });
+  return cudaSuccess;
+}
+
+// ---- Events --------------------------------------------------------------------------------------------------------
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new CUevent_st;
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  *event = {stream, stream->added};
+  return densetree::emulation::unless_capturing();  // forks within a capture are not emulated
+}
+inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (const cudaError_t status = densetree::emulation::unless_capturing(); status != cudaSuccess) {
+    return status;
+  }
+  densetree::emulation::finish(*event);
+  return cudaGetLastError();
+}
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  densetree::emulation::enqueue(stream, [until = *event] { densetree::emulation::finish(until); });
+  return densetree::emulation::unless_capturing();
+}
+
+// ---- Graphs --------------------------------------------------------------------------------------------------------
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (const cudaError_t status = densetree::emulation::unless_capturing(); status != cudaSuccess) {
+    return status;
+  }
+  densetree::emulation::capturing = stream;
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  densetree::emulation::capturing = nullptr;
+  CUgraph_st work = std::exchange(densetree::emulation::captured, {});
+  if (std::exchange(densetree::emulation::capture_is_broken, false)) {
+    *graph = nullptr;
+    return densetree::emulation::refuse(cudaErrorStreamCaptureInvalidated);
+  }
+  *graph = new CUgraph_st(std::move(work));
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
+  *executable = new CUgraphExec_st{*graph};
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  for (const std::function<void()>& work : executable->work) {
+    densetree::emulation::enqueue(stream, work);
+  }
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  delete executable;
+  return cudaSuccess;
+}

@@ -1,0 +1,109 @@
+// Whole training steps and the label tree on the emulated device: every kernel of a network at work, beside the CPU
+// and in several orders of threads.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "tests/cuda_emulation/grid.h"
+#include "tests/nn/devices.h"
+#include "tests/nn/small_model.h"
+
+namespace densetree::test {
+namespace {
+
+using emulation::Order;
+using State = std::map<std::string, std::vector<float>>;
+
+nn::ModelOptions options_for(nn::MemoryMode memory) {
+  nn::ModelOptions options = small_options(memory);
+  options.source_size = 40;
+  options.positive_weights = {1, 2, 0.5f, 10, 0};
+  return options;
+}
+
+// Two steps with clipped gradients on images drawn from the seed, the second from half a batch of them, then inference.
+struct Result {
+  double loss = 0;
+  State gradients, state;
+  std::vector<float> logits;
+};
+Result trained(Device& device, nn::MemoryMode memory) {
+  nn::Model model(device, options_for(memory));
+  model.initialize(1);
+  const nn::ModelOptions& o = model.options();
+  std::vector<std::uint8_t> pixels(o.batch_size * o.source_size * o.source_size);
+  RandomStream random(1, RandomUse::kSynth);
+  for (std::uint8_t& pixel : pixels) {
+    pixel = static_cast<std::uint8_t>(random.below(256));
+  }
+  const std::vector<ImageTransform> moved(o.batch_size,
+                                          {.xx = 0.9f, .xy = 0.1f, .x0 = 2, .yx = -0.1f, .contrast = 1.1f});
+  Result result;
+  for (int step = 0; step < 2; ++step) {
+    model.set_images(pixels, moved, true);
+    model.set_targets(random_targets(o, step));
+    model.train_step({.weight_decay = 1e-4, .clip_norm = 1});
+    for (const Parameters::Entry& entry : model.plan().parameters().entries()) {
+      if (step == 0 && entry.kind == Parameters::Kind::kWeight) {
+        result.gradients[entry.name] = model.read_gradient(entry.name);
+      }
+    }
+    result.loss = step == 0 ? model.loss() : result.loss;
+  }
+  for (const Parameters::Entry& entry : model.plan().parameters().entries()) {
+    result.state[entry.name] = model.read(entry.name);
+  }
+  model.set_images(pixels, moved, false);
+  model.infer();
+  result.logits = model.logits();
+  return result;
+}
+
+class EmulatedNetwork : public testing::TestWithParam<nn::MemoryMode> {
+ protected:
+  ~EmulatedNetwork() override { emulation::set_order(Order::kChanging); }
+};
+
+TEST_P(EmulatedNetwork, HasTheSameBitsInEveryOrder) {
+  const std::unique_ptr<Device> device = make_device("cuda:0");
+  emulation::set_order(Order::kAscending);
+  const Result expected = trained(*device, GetParam());
+  ASSERT_TRUE(std::isfinite(expected.loss));
+  for (const Order order : {Order::kDescending, Order::kShuffled, Order::kChanging}) {
+    emulation::set_order(order);
+    const Result got = trained(*device, GetParam());
+    EXPECT_EQ(got.loss, expected.loss);
+    EXPECT_EQ(got.gradients, expected.gradients);
+    EXPECT_EQ(got.state, expected.state);
+    EXPECT_EQ(got.logits, expected.logits);
+  }
+}
+
+// |a − b| <= tolerance·(the largest of b).
+void expect_near(const State& a, const State& b, double tolerance) {
+  ASSERT_EQ(a.size(), b.size());
+  for (const auto& [name, values] : b) {
+    double largest = 0, worst = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      largest = std::max(largest, std::abs(double{values[i]}));
+      worst = std::max(worst, std::abs(double{values[i]} - a.at(name)[i]));
+    }
+    EXPECT_LE(worst, tolerance * largest) << name;
+  }
+}
+
+TEST_P(EmulatedNetwork, AgreesWithTheCpu) {
+  const Result cpu = trained(*make_device("cpu", 1), GetParam()), cuda = trained(*make_device("cuda:0"), GetParam());
+  EXPECT_NEAR(cuda.loss, cpu.loss, 1e-6 * cpu.loss);
+  expect_near(cuda.gradients, cpu.gradients, 1e-4);
+  expect_near({{"logits", cuda.logits}}, {{"logits", cpu.logits}}, 1e-2);  // Adam divides small gradients by their size
+}
+
+INSTANTIATE_TEST_SUITE_P(Memory, EmulatedNetwork,
+                         testing::Values(nn::MemoryMode::kStore, nn::MemoryMode::kShared, nn::MemoryMode::kRecompute),
+                         [](const auto& tested) { return std::string(nn::name_of(tested.param)); });
+
+}  // namespace
+}  // namespace densetree::test
