@@ -2,7 +2,7 @@
 """NumPy's and scikit-learn's side of compare_tree.py: a calibration, or the bootstrap over patients, run on command.
 
 Standard input "run N": N times, one JSON line with the seconds of each. Ends with the input. Before it is timed, each
-way of doing it is held against tests/reference (calibration, on the first images) or the other way (bootstrap).
+way of doing it is held against tests/tree/reference (calibration, on the first images) or the other way (bootstrap).
 
     calibrate sort        edges by np.sort, np.searchsorted for every score, np.bincount
     calibrate partition   the same with np.partition
@@ -26,7 +26,7 @@ import sklearn
 from sklearn.isotonic import isotonic_regression
 from sklearn.metrics import roc_auc_score
 
-sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "tests/reference"))
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "tests/tree/reference"))
 import tree_cases
 import tree_method
 
@@ -129,7 +129,7 @@ def check_calibration(scores, targets, count):
                                                                        calibrate(scores, targets, count)):
         good = np.array_equal(wanted["positives"], positives) and np.array_equal(wanted["negatives"], negatives)
         if not good or max(abs(wanted["edges"] - edges).max(), abs(wanted["posterior"] - confidence).max()) > 1e-12:
-            raise RuntimeError(f"the calibration of {name} is not that of tests/reference")
+            raise RuntimeError(f"the calibration of {name} is not that of tests/tree/reference")
 
 
 # ---- Bootstrap -----------------------------------------------------------------------------------------------------

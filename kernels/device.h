@@ -32,14 +32,15 @@ enum class Use : std::uint8_t {
   kStack,    // channels that are sliced, and input or output of 1×1 convolutions
 };
 
-// What convolutions and their operands are made of. Master weights, statistics, sums and the classifier are fp32 or better
-// in every one of them.
+// What convolutions and their operands are made of. Master weights, statistics, sums and the classifier are fp32 or
+// better in every one of them.
 enum class Precision : std::uint8_t {
   kFloat32,        // true fp32
   kTensorFloat32,  // fp32 in memory, products of inputs rounded to TF32 (10-bit mantissa), summed in fp32
   kBFloat16,       // activations and their gradients in bf16, summed in fp32
 };
 const char* name_of(Precision precision);  // "fp32", "tf32", "bf16"
+Precision parse_precision(const std::string& name);
 
 enum class LossKind : std::uint8_t {
   kMse,  // mean of (sigmoid(z) − y)², METHOD.md §1

@@ -53,15 +53,16 @@ class TreeOperations {
   virtual void pool_truths(const TreeTopology& tree, const float* targets, std::int64_t images,
                            std::uint8_t* truths) = 0;
 
-  // Quantile edges of each node over its images of known truth: with their n scores ascending, sorted[⌊k·n/bins⌋] for
-  // k = 1 … bins − 1 without repetitions. edges: [nodes][bins − 1], infinity behind the last.
-  virtual std::size_t quantile_bytes(std::int32_t nodes, std::int64_t images) const = 0;
-  virtual void quantile_edges(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes,
-                              std::int64_t images, std::int32_t bins, double* edges, void* workspace) = 0;
-
   // counts: [nodes][2][bins], images in each bin whose node is true, then false. Overwrites.
   virtual void histogram(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes, std::int64_t images,
                          const Bins& bins, std::uint32_t* counts) = 0;
+  // The same with quantile bins made of these scores: each node's edges are, with the n scores of its images of known
+  // truth ascending, sorted[⌊k·n/bins⌋] for k = 1 … bins − 1 without repetitions. edges: [nodes][bins − 1], infinity
+  // behind the last.
+  virtual std::size_t quantile_bytes(std::int32_t nodes, std::int64_t images) const = 0;
+  virtual void quantile_histogram(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes,
+                                  std::int64_t images, std::int32_t bins, double* edges, std::uint32_t* counts,
+                                  void* workspace) = 0;
 
   // table: [nodes][bins], the posterior of each bin: METHOD.md §5 with the prior π[node], or r where π is NaN.
   struct PosteriorSettings {

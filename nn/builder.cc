@@ -30,7 +30,7 @@ const char* name_of(MemoryMode mode) {
 Stack::Stack(Builder& builder, const std::string& name, const Tensor& first, std::int64_t channels)
     : builder_(&builder), name_(name) {
   const Shape shape{first.shape.n, channels, first.shape.h, first.shape.w};
-  all_ = builder.feature(builder.tape_.tensor(name, shape, builder.tape_.device().layout(Use::kStack)));
+  all_ = builder.feature(builder.activation(name, shape, builder.tape_.device().layout(Use::kStack)));
   append(first);
 }
 
@@ -52,8 +52,9 @@ Feature Stack::features() const {
 
 // ---- Builder
 
-Builder::Builder(Tape& tape, Parameters& parameters, const ParameterMemory& memory, bool training, MemoryMode mode)
-    : tape_(tape), parameters_(parameters), memory_(memory), training_(training), mode_(mode) {
+Builder::Builder(Tape& tape, Parameters& parameters, const ParameterMemory& memory, bool training, MemoryMode mode,
+                 Precision precision)
+    : tape_(tape), parameters_(parameters), memory_(memory), training_(training), mode_(mode), precision_(precision) {
   if (training) {
     gradients_ = tape.storage("parameter gradients", 0);
     tape.keep_in_backward(gradients_);
@@ -81,9 +82,10 @@ Tensor Builder::convolution(const std::string& name, const Tensor& x, const Conv
                                             : stack ? Use::kStack
                                                     : Use::kSpatial,
                                .output_use = stack && !input ? Use::kStack : Use::kSpatial,
-                               .training = training_};
+                               .training = training_,
+                               .precision = precision_};
   Device& device = tape_.device();
-  const Tensor y = tape_.tensor(name, shape.output(), device.layout(shape.output_use));
+  const Tensor y = activation(name, shape.output(), device.layout(shape.output_use));
   if (o.bottleneck && mode_ == MemoryMode::kRecompute) {
     tape_.drop_after_forward(y.storage);
   }
@@ -117,7 +119,7 @@ Tensor Builder::norm_relu(const std::string& name, const Feature& f, Use use) {
   p.beta = weight(name + ".bias", {channels});
   p.running_mean = running(name + ".running_mean", channels);
   p.running_variance = running(name + ".running_var", channels);
-  const Tensor y = tape_.tensor(name, f.x.shape, tape_.device().layout(use));
+  const Tensor y = activation(name, f.x.shape, tape_.device().layout(use));
   if (training_) {
     if (mode_ != MemoryMode::kStore) {
       tape_.drop_after_forward(y.storage);
@@ -133,7 +135,7 @@ Tensor Builder::max_pool(const Tensor& x, int kernel, int stride, int padding) {
   const auto pooled = [&](std::int64_t size) { return (size + 2 * padding - kernel) / stride + 1; };
   const Shape shape{x.shape.n, x.shape.c, pooled(x.shape.h), pooled(x.shape.w)};
   const std::string name = unique("max pool");
-  const Tensor y = tape_.tensor(name, shape, x.layout);
+  const Tensor y = activation(name, shape, x.layout);
   const StorageId choice = training_ ? tape_.storage(name + " choice", Device::choice_bytes(shape)) : -1;
   tape_.add(make_max_pool(name, kernel, stride, padding, x, y, choice, gradient(x), gradient(y)));
   return y;
@@ -141,7 +143,7 @@ Tensor Builder::max_pool(const Tensor& x, int kernel, int stride, int padding) {
 
 Tensor Builder::average_pool(const Tensor& x, int kernel) {
   const std::string name = unique("average pool");
-  const Tensor y = tape_.tensor(name, {x.shape.n, x.shape.c, x.shape.h / kernel, x.shape.w / kernel}, x.layout);
+  const Tensor y = activation(name, {x.shape.n, x.shape.c, x.shape.h / kernel, x.shape.w / kernel}, x.layout);
   if (training_ && mode_ != MemoryMode::kStore) {
     tape_.drop_after_forward(y.storage);
   }

@@ -28,6 +28,11 @@ struct ConvolutionOptions {
   bool bottleneck = false;  // its output may be dropped and recomputed in MemoryMode::kRecompute
 };
 
+// What activations are made of.
+inline DType element_type(Precision precision) {
+  return precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+}
+
 class Builder;
 
 // Feature maps side by side in one storage: the concatenation of a dense block, without copies of what is there.
@@ -48,7 +53,8 @@ class Builder {
  public:
   // Parameters are appended in building order, which is torchvision's; a second build over the same parameters
   // (another batch size, inference) finds them by name.
-  Builder(Tape& tape, Parameters& parameters, const ParameterMemory& memory, bool training, MemoryMode mode);
+  Builder(Tape& tape, Parameters& parameters, const ParameterMemory& memory, bool training, MemoryMode mode,
+          Precision precision);
 
   Tape& tape() { return tape_; }
   bool training() const { return training_; }
@@ -76,6 +82,10 @@ class Builder {
   int parameter(const std::string& name, std::vector<std::int64_t> shape, Parameters::Kind kind);
   Tensor gradient(const Tensor& x) { return training_ ? tape_.gradient(x) : Tensor{}; }
   StorageId vector_gradient(StorageId x, std::int64_t elements);
+  // A feature map in the precision's element type.
+  Tensor activation(const std::string& name, const Shape& shape, Layout layout) {
+    return tape_.tensor(name, shape, layout, element_type(precision_));
+  }
   Feature feature(const Tensor& x);  // with storages for its statistics when training
   std::string unique(const std::string& kind) { return kind + std::to_string(counter_++); }
 
@@ -84,6 +94,7 @@ class Builder {
   const ParameterMemory& memory_;
   bool training_;
   MemoryMode mode_;
+  Precision precision_;
   StorageId gradients_ = -1, rstd_ = -1;
   StorageId input_ = -1;  // the first convolution's input gets no gradient
   int counter_ = 0;

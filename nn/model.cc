@@ -1,5 +1,8 @@
 #include "nn/model.h"
 
+#include <algorithm>
+
+#include "kernels/core/bfloat16.h"
 #include "kernels/core/error.h"
 #include "kernels/core/philox.h"
 
@@ -34,6 +37,8 @@ void check_options(const ModelOptions& o) {
 
 ModelPlan::ModelPlan(Device& device, ModelOptions options) : device_(device), options_(std::move(options)) {
   check_options(options_);
+  const std::string why_not = device_.why_not(options_.precision);
+  check(why_not.empty(), "precision {}: {}", name_of(options_.precision), why_not);
   if (options_.training) {
     training_ = build(true);
   }
@@ -46,10 +51,10 @@ std::unique_ptr<Graph> ModelPlan::build(bool training) {
   const ModelOptions& o = options_;
   auto graph = std::make_unique<Graph>(device_);
   Tape& tape = graph->tape;
-  Builder builder(tape, parameters_, *memory_, training, o.memory);
+  Builder builder(tape, parameters_, *memory_, training, o.memory, o.precision);
 
   const Shape shape{o.batch_size, kInputChannels, o.image_size, o.image_size};
-  graph->input = tape.tensor("input", shape, device_.layout(Use::kInput));
+  graph->input = tape.tensor("input", shape, device_.layout(Use::kInput), element_type(o.precision));
   if (o.source_size > 0) {
     graph->pixels = tape.storage("pixels", o.batch_size * o.source_size * o.source_size);
     graph->transforms = tape.storage("transforms", o.batch_size * sizeof(ImageTransform));
@@ -174,9 +179,15 @@ float* Model::array_of(const Parameters::Entry& entry) const {
   return (entry.kind == Kind::kWeight ? plan_.memory_->weights : plan_.memory_->running) + entry.offset;
 }
 
-std::vector<float> Model::download(const void* from, std::int64_t count) const {
+std::vector<float> Model::download(const void* from, std::int64_t count, DType type) const {
   std::vector<float> values(count);
-  device_.download(values.data(), from, count * sizeof(float));
+  if (type == DType::kFloat32) {
+    device_.download(values.data(), from, count * sizeof(float));
+    return values;
+  }
+  std::vector<std::uint16_t> bits(count);
+  device_.download(bits.data(), from, count * sizeof(std::uint16_t));
+  std::transform(bits.begin(), bits.end(), values.begin(), float_of_bfloat16);
   return values;
 }
 
@@ -340,7 +351,14 @@ void Model::set_input(std::span<const float> nchw, bool training) {
       }
     }
   }
-  device_.upload(g.tape.address(g.input.storage), staging_.data(), staging_.size() * sizeof(float));
+  if (g.input.dtype == DType::kFloat32) {
+    device_.upload(g.tape.address(g.input.storage), staging_.data(), staging_.size() * sizeof(float));
+    return;
+  }
+  std::vector<std::uint16_t> rounded(staging_.size());
+  std::transform(staging_.begin(), staging_.end(), rounded.begin(), bfloat16_bits);
+  device_.upload(g.tape.address(g.input.storage), rounded.data(), rounded.size() * sizeof(std::uint16_t));
+  device_.synchronize();  // before `rounded` goes
 }
 
 void Model::set_targets(std::span<const float> targets) {
@@ -414,7 +432,7 @@ std::vector<float> Model::features() {
   const Tensor& tensor = kept_features();
   const Shape& shape = tensor.shape;
   const std::vector<float> stored =
-      download(plan_.inference_->tape.address(tensor.storage), storage_elements(shape, tensor.layout));
+      download(plan_.inference_->tape.address(tensor.storage), storage_elements(shape, tensor.layout), tensor.dtype);
   const View view = make_view(nullptr, shape, tensor.layout, tensor.dtype);
   std::vector<float> planar(shape.elements());
   std::size_t at = 0;

@@ -28,6 +28,7 @@ struct ModelOptions {
   bool inference = true;           // can predict
   bool keep_features = false;      // infer() leaves the last feature map to be read
   MemoryMode memory = MemoryMode::kShared;
+  Precision precision = Precision::kFloat32;
   LossKind loss = LossKind::kMse;
   std::vector<float> positive_weights;  // per label, or empty
 };
@@ -119,7 +120,7 @@ class Model {
  private:
   Graph& graph(bool training);
   const Tensor& kept_features() const;
-  std::vector<float> download(const void* from, std::int64_t count) const;
+  std::vector<float> download(const void* from, std::int64_t count, DType type = DType::kFloat32) const;
   float* array_of(const Parameters::Entry& entry) const;
   std::string advice(std::size_t free) const;
 

@@ -23,6 +23,7 @@ ModelOptions model_options(const TraceOptions& options, const TensorFile& batch)
           .image_size = x.shape[2],
           .source_size = 0,
           .memory = options.memory,
+          .precision = options.precision,
           .loss = options.loss,
           .positive_weights = {}};
 }

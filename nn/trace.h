@@ -14,6 +14,7 @@ namespace densetree::nn {
 struct TraceOptions {
   Architecture arch;
   LossKind loss = LossKind::kMse;
+  Precision precision = Precision::kFloat32;
   MemoryMode memory = MemoryMode::kShared;
   double lr = 1e-3;
   int steps = 1;

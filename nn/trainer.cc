@@ -29,6 +29,7 @@ ModelOptions model_options(const TrainOptions& o, const data::Dataset& dataset, 
           .image_size = o.image_size,
           .source_size = dataset.image_size(),
           .memory = o.memory,
+          .precision = o.precision,
           .loss = o.loss,
           .positive_weights = std::move(positive_weights)};
 }
@@ -131,6 +132,7 @@ std::string config_toml(const TrainOptions& o, const std::string& data) {
   add("early-stopping", std::to_string(o.early_stopping));
   add("loss", quoted(o.loss == LossKind::kMse ? "mse" : "bce"));
   add("balanced", o.balanced ? "true" : "false");
+  add("precision", quoted(name_of(o.precision)));
   add("memory", quoted(name_of(o.memory)));
   add("augment", o.augment.enabled ? "true" : "false");
   add("flip", fmt::format("{}", o.augment.flip));

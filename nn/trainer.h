@@ -35,6 +35,7 @@ struct TrainOptions {
   Schedule schedule;
   std::int64_t early_stopping = 0;  // stop after so many epochs without a better validation loss; 0: never
   LossKind loss = LossKind::kMse;
+  Precision precision = Precision::kFloat32;
   bool balanced = false;  // weigh positives by negatives/positives of the training images, 1 to 50
   MemoryMode memory = MemoryMode::kShared;
   data::AugmentOptions augment;

@@ -56,7 +56,6 @@ void print_buffers(const Planner& planner) {
 }
 
 void run(const Common& common, const Flags& flags) {
-  flags.network.check_precision();
   const auto device = common.open_device();
   nn::ModelOptions options{.arch = nn::parse_architecture(flags.network.arch),
                            .labels = flags.labels,
@@ -64,6 +63,7 @@ void run(const Common& common, const Flags& flags) {
                            .image_size = flags.image_size,
                            .source_size = flags.source_size,
                            .memory = nn::parse_memory_mode(flags.network.memory),
+                           .precision = parse_precision(flags.network.precision),
                            .positive_weights = {}};
   const nn::ModelPlan plan(*device, options);
   const Planner& planner = plan.training()->tape.planner();

@@ -16,11 +16,11 @@ struct Flags {
 };
 
 void run(const Common& common, const Flags& flags) {
-  flags.network.check_precision();
   const auto device = common.open_device();
   const nn::Trace trace = nn::run_trace(*device,
                                         {.arch = nn::parse_architecture(flags.network.arch),
                                          .loss = flags.network.loss_kind(),
+                                         .precision = parse_precision(flags.network.precision),
                                          .memory = nn::parse_memory_mode(flags.network.memory),
                                          .lr = flags.lr,
                                          .steps = flags.steps},

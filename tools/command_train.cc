@@ -80,10 +80,10 @@ std::optional<tree::LabelTree> read_tree(const Flags& flags) {
 }
 
 void run(const Common& common, Flags flags, std::uint64_t seed) {
-  flags.network.check_precision();
   nn::TrainOptions& o = flags.options;
   o.arch = nn::parse_architecture(flags.network.arch);
   o.loss = flags.network.loss_kind();
+  o.precision = parse_precision(flags.network.precision);
   o.memory = nn::parse_memory_mode(flags.network.memory);
   o.schedule.kind = nn::parse_schedule(flags.schedule);
   o.seed = seed;

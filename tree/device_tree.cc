@@ -97,10 +97,11 @@ Histograms DeviceTree::fit(std::span<const double> scores, std::span<const float
   const DeviceArray<std::byte> workspace(device_, quantile ? operations_->quantile_bytes(nodes_, images) : 1);
   const Bins by{settings.binning, settings.bins, edges.data()};
   if (quantile) {
-    operations_->quantile_edges(pooled.data(), truth.data(), nodes_, images, settings.bins, edges.data(),
-                                workspace.data());
+    operations_->quantile_histogram(pooled.data(), truth.data(), nodes_, images, settings.bins, edges.data(),
+                                    counts.data(), workspace.data());
+  } else {
+    operations_->histogram(pooled.data(), truth.data(), nodes_, images, by, counts.data());
   }
-  operations_->histogram(pooled.data(), truth.data(), nodes_, images, by, counts.data());
   operations_->posterior_table(counts.data(), priors.data(), nodes_, by, settings.posterior, table.data());
   Histograms result{settings.binning, settings.bins, edges.read(), counts.read(), table.read()};
   result.edges.resize(quantile ? nodes * (bins - 1) : 0);

@@ -9,6 +9,7 @@
 #include <set>
 #include <tuple>
 
+#include "kernels/core/bfloat16.h"
 #include "kernels/core/error.h"
 
 namespace densetree {
@@ -209,10 +210,6 @@ double half_to_double(std::uint16_t bits) {
   return bits & 0x8000 ? -value : value;
 }
 
-float bfloat16_to_float(std::uint16_t bits) {
-  return std::bit_cast<float>(std::uint32_t{bits} << 16);
-}
-
 // out[i] = convert(i-th T of bytes); the bytes need no alignment.
 template <class T, class Out, class Convert>
 void convert_all(std::span<const std::byte> bytes, std::span<Out> out, Convert convert) {
@@ -236,7 +233,7 @@ void convert_float(const TensorInfo& tensor, std::span<Out> out) {
     case TensorType::kFloat16:
       return convert_all<std::uint16_t>(tensor.bytes, out, half_to_double);
     case TensorType::kBFloat16:
-      return convert_all<std::uint16_t>(tensor.bytes, out, bfloat16_to_float);
+      return convert_all<std::uint16_t>(tensor.bytes, out, float_of_bfloat16);
     default:
       fail("tensor '{}' is {}; a float type is wanted here", printable(tensor.name), name_of(tensor.type));
   }

@@ -25,6 +25,9 @@ namespace densetree {
 
 enum class DType : std::uint8_t { kFloat32, kBFloat16, kUInt8 };
 std::size_t size_of(DType type);
+inline bool is_float(DType type) {
+  return type != DType::kUInt8;
+}
 const char* name_of(DType type);
 
 enum class Layout : std::uint8_t { kPlanar, kBlocked8, kBlocked16, kSlabs8, kSlabs16, kInterleaved };

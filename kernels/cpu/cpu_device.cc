@@ -1,6 +1,7 @@
 #include "kernels/cpu/cpu_device.h"
 
 #include <omp.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -81,11 +82,17 @@ Layout CpuDevice::layout(Use use) const {
 }
 
 void* CpuDevice::allocate(std::size_t bytes) {
-  constexpr std::size_t kAlignment = 4096;
+  // Large pages where there is room for some: fewer faults when memory is first touched, and fewer misses later.
+  constexpr std::size_t kPage = 4096, kLargePage = std::size_t{2} << 20;
+  const std::size_t alignment = bytes >= 2 * kLargePage ? kLargePage : kPage;
+  const std::size_t size = (bytes + alignment - 1) / alignment * alignment;
   check(bytes <= memory_bytes("MemAvailable"), "out of memory on the CPU: {:.2f} GiB asked for, {:.2f} GiB available",
         bytes / 0x1p30, memory_bytes("MemAvailable") / 0x1p30);
-  void* memory = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  void* memory = std::aligned_alloc(alignment, size);
   check(memory != nullptr, "out of memory on the CPU: {:.2f} GiB asked for", bytes / 0x1p30);
+  if (alignment == kLargePage) {
+    madvise(memory, size, MADV_HUGEPAGE);  // advice: where the system has none, nothing changes
+  }
   return memory;
 }
 

@@ -1,6 +1,6 @@
 // Tree operations on the CPU. Scores are found in their bins by the upper bits of their floating-point
 // representation: a table over these narrows a score down to one or two edges, and the order statistics that quantile
-// edges are need two passes over the scores instead of a sort.
+// edges are, and the histogram over them, need two passes over the scores instead of a sort.
 #include "kernels/tree_operations.h"
 
 #include <omp.h>
@@ -63,75 +63,114 @@ class BinTable {
   std::array<std::uint16_t, kBuckets> lowest_;
 };
 
-// Selects order statistics of the scores of one node.
-class Selection {
+// Quantile edges and the histogram over them for one node, in two passes over its scores. The first counts buckets.
+// Most of these lie between two edges and fall into a bin whole; the second pass picks out the scores of the others.
+class QuantileHistogram {
  public:
-  explicit Selection(double* kept) : kept_(kept) {}
+  // Room for as many scores as there are images.
+  explicit QuantileHistogram(double* room) : room_(room) {}
 
-  // edges[bins − 1] of the `images` scores of known truth; kept_ has room for all of them.
-  void edges(const double* scores, const std::uint8_t* truths, std::int64_t images, std::int32_t bins, double* edges) {
+  // edges[bins − 1], counts[2][bins].
+  void make(const double* scores, const std::uint8_t* truths, std::int64_t images, std::int32_t bins, double* edges,
+            std::uint32_t* counts) {
     count(scores, truths, images);
     mark(bins);
     keep(scores, truths, images);
-    take_edges([&](std::int64_t rank, std::int32_t k) { return at_rank(rank, k); }, known_, bins, edges);
+    take_edges([&](std::int64_t, std::int32_t k) { return ranked(k); }, known_, bins, edges);
+    fill(bins, edges, counts);
   }
 
  private:
+  static constexpr std::uint32_t kWhole = ~std::uint32_t{0};
+  struct Rank {
+    std::uint32_t begin, size;  // of its bucket's scores in room_
+    std::int64_t within;
+  };
+
   void count(const double* scores, const std::uint8_t* truths, std::int64_t images) {
-    counts_.fill(0);
-    known_ = 0;
+    of_bucket_.fill({});
     for (std::int64_t i = 0; i < images; ++i) {
-      const std::uint32_t known = truths[i] != kUnknown;
-      counts_[bucket_of(scores[i])] += known;
-      known_ += known;
+      ++of_bucket_[bucket_of(scores[i])][truths[i]];
+    }
+    known_ = 0;
+    for (const Counts& bucket : of_bucket_) {
+      known_ += bucket[kTrue] + bucket[kFalse];
     }
   }
 
-  // Finds the bucket of each rank ⌊k·n/bins⌋, and where its scores will be kept.
+  // Finds the bucket of each rank ⌊k·n/bins⌋, and where its scores will be kept: true ones first, then false ones.
   void mark(std::int32_t bins) {
-    where_.fill(kNotKept);
+    where_.fill({kWhole, kWhole});
     std::int64_t before = 0;
     std::uint32_t room = 0;
     std::int32_t k = 1;
     for (std::size_t bucket = 0; bucket < kBuckets && k < bins; ++bucket) {
-      const std::int64_t end = before + counts_[bucket];
-      for (; k < bins && k * known_ / bins < end; ++k) {
-        if (where_[bucket] == kNotKept) {
-          where_[bucket] = room;
-          room += counts_[bucket];
+      const std::uint32_t positives = of_bucket_[bucket][kTrue], size = positives + of_bucket_[bucket][kFalse];
+      for (; k < bins && k * known_ / bins < before + size; ++k) {
+        if (where_[bucket][kFalse] == kWhole) {
+          where_[bucket][kTrue] = room;
+          where_[bucket][kFalse] = room + positives;
+          room += size;
         }
-        first_[k] = where_[bucket];
-        rank_[k] = k * known_ / bins - before;
-        sorted_[k] = counts_[bucket];
+        ranks_[k] = {where_[bucket][kTrue], size, k * known_ / bins - before};
       }
-      before = end;
+      before += size;
     }
   }
 
   void keep(const double* scores, const std::uint8_t* truths, std::int64_t images) {
     for (std::int64_t i = 0; i < images; ++i) {
-      std::uint32_t& where = where_[bucket_of(scores[i])];
-      if (where != kNotKept && truths[i] != kUnknown) {
-        kept_[where++] = scores[i];
+      Places& where = where_[bucket_of(scores[i])];
+      if (where[kFalse] != kWhole && truths[i] != kUnknown) {
+        room_[where[truths[i]]++] = scores[i];
       }
     }
   }
 
-  double at_rank(std::int64_t, std::int32_t k) {
-    double* begin = kept_ + first_[k];
-    if (k == 1 || first_[k] != first_[k - 1]) {
-      std::sort(begin, begin + sorted_[k]);
+  // The score of rank ⌊k·n/bins⌋. The scores of its bucket stay apart by truth, so they are sorted in a copy.
+  double ranked(std::int32_t k) {
+    const Rank& rank = ranks_[k];
+    if (k == 1 || rank.begin != ranks_[k - 1].begin) {
+      sorted_.assign(room_ + rank.begin, room_ + rank.begin + rank.size);
+      std::sort(sorted_.begin(), sorted_.end());
     }
-    return begin[rank_[k]];
+    return sorted_[static_cast<std::size_t>(rank.within)];
   }
 
-  static constexpr std::uint32_t kNotKept = ~std::uint32_t{0};
-  double* kept_;
+  void fill(std::int32_t bins, const double* edges, std::uint32_t* counts) const {
+    std::fill_n(counts, 2 * bins, 0u);
+    std::uint32_t *positives = counts, *negatives = counts + bins;
+    std::int32_t edge = 0;  // the first edge that is above the bucket or in it
+    for (std::size_t bucket = 0; bucket < kBuckets; ++bucket) {
+      const std::uint32_t ones = of_bucket_[bucket][kTrue], zeros = of_bucket_[bucket][kFalse];
+      if (where_[bucket][kFalse] == kWhole) {
+        positives[edge] += ones;
+        negatives[edge] += zeros;
+        continue;
+      }
+      // keep() moved the places on: they stand behind the last score of their truth.
+      const double* end_of_ones = room_ + where_[bucket][kTrue];
+      const double* end_of_zeros = room_ + where_[bucket][kFalse];
+      for (const double* s = end_of_ones - ones; s != end_of_ones; ++s) {
+        ++positives[quantile_bin(*s, edges, bins - 1)];
+      }
+      for (const double* s = end_of_zeros - zeros; s != end_of_zeros; ++s) {
+        ++negatives[quantile_bin(*s, edges, bins - 1)];
+      }
+      while (edge < bins - 1 && edges[edge] <= 1 && bucket_of(edges[edge]) <= bucket) {
+        ++edge;
+      }
+    }
+  }
+
+  using Counts = std::array<std::uint32_t, 3>;  // of false, true and unknown truth
+  using Places = std::array<std::uint32_t, 2>;  // of the next score, by truth
+  double* room_;
   std::int64_t known_ = 0;
-  std::array<std::uint32_t, kBuckets> counts_;
-  std::array<std::uint32_t, kBuckets> where_;  // the next score of a bucket
-  std::array<std::uint32_t, kMaxBins> first_, sorted_;
-  std::array<std::int64_t, kMaxBins> rank_;
+  std::array<Counts, kBuckets> of_bucket_;
+  std::array<Places, kBuckets> where_;
+  std::array<Rank, kMaxBins> ranks_;
+  std::vector<double> sorted_;
 };
 
 class CpuTreeOperations final : public TreeOperations {
@@ -174,12 +213,14 @@ class CpuTreeOperations final : public TreeOperations {
     return static_cast<std::size_t>(threads_) * static_cast<std::size_t>(images) * sizeof(double);
   }
 
-  void quantile_edges(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes, std::int64_t images,
-                      std::int32_t bins, double* edges, void* workspace) override {
+  void quantile_histogram(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes,
+                          std::int64_t images, std::int32_t bins, double* edges, std::uint32_t* counts,
+                          void* workspace) override {
     require_bins({.kind = Binning::kQuantile, .bins = bins, .edges = edges});
     for_nodes(nodes, [&](std::int32_t v) {
-      Selection selection(static_cast<double*>(workspace) + omp_get_thread_num() * images);
-      selection.edges(node_scores + v * images, truths + v * images, images, bins, edges + v * (bins - 1));
+      QuantileHistogram histogram(static_cast<double*>(workspace) + omp_get_thread_num() * images);
+      histogram.make(node_scores + v * images, truths + v * images, images, bins, edges + v * (bins - 1),
+                     counts + v * 2 * bins);
     });
   }
 

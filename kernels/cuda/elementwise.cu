@@ -12,29 +12,30 @@ namespace {
 
 using namespace cuda;
 
-template <int kWidth>
+template <class T, int kWidth>
 __global__ void copy_kernel(Pixels x, Pixels y) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= x.channels) {
     return;
   }
   for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
-    store(y, row, channel, load<kWidth>(x, row, channel));
+    store<T>(y, row, channel, load<T, kWidth>(x, row, channel));
   }
 }
 
-// Between any two layouts, one element at a time: to bring data in and out, never within a step.
+// Between any two layouts and types, one element at a time: to bring data in and out, never within a step.
 // channels: those of y with the padding lanes that get zeros.
+template <class From, class To>
 __global__ void copy_elements_kernel(View x, View y, std::int64_t channels) {
   const std::int64_t pixels = y.pixels();
   for (std::int64_t i = first_index(); i < y.n * channels * pixels; i += index_step()) {
     const std::int64_t image = i / (channels * pixels), channel = i / pixels % channels, pixel = i % pixels;
-    y.as<float>()[y.offset(image, channel, pixel)] =
-        channel < x.c ? x.as<float>()[x.offset(image, channel, pixel)] : 0.0f;
+    const float value = channel < x.c ? to_float(x.as<From>()[x.offset(image, channel, pixel)]) : 0.0f;
+    from_float(value, y.as<To>()[y.offset(image, channel, pixel)]);
   }
 }
 
-template <int kWidth>
+template <class T, int kWidth>
 __global__ void affine_relu_kernel(Pixels x, Affine affine, bool relu, Pixels y) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= x.channels) {
@@ -46,16 +47,16 @@ __global__ void affine_relu_kernel(Pixels x, Affine affine, bool relu, Pixels y)
     f[i] = {affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]};
   }
   for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
-    Floats<kWidth> value = load<kWidth>(x, row, channel);
+    Floats<kWidth> value = load<T, kWidth>(x, row, channel);
     for (int i = 0; i < kWidth; ++i) {
       value.v[i] = f[i].forward(value.v[i], relu);
     }
-    store(y, row, channel, value);
+    store<T>(y, row, channel, value);
   }
 }
 
 // dx may be s: a thread reads an element before it writes it, and nobody else does either.
-template <int kWidth>
+template <class T, int kWidth>
 __global__ void normalize_backward_kernel(Pixels s, Pixels x, Statistics statistics, GradientSums sums, double scale,
                                           Pixels dx) {
   const std::int64_t channel = first_channel<kWidth>();
@@ -68,16 +69,17 @@ __global__ void normalize_backward_kernel(Pixels s, Pixels x, Statistics statist
     f[i] = {statistics.mean[c], statistics.rstd[c], sums.s[c] * scale, sums.s_xhat[c] * scale};
   }
   for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
-    const Floats<kWidth> value = load<kWidth>(x, row, channel);
-    Floats<kWidth> gradient = load<kWidth>(s, row, channel);
+    const Floats<kWidth> value = load<T, kWidth>(x, row, channel);
+    Floats<kWidth> gradient = load<T, kWidth>(s, row, channel);
     for (int i = 0; i < kWidth; ++i) {
       gradient.v[i] = f[i](value.v[i], gradient.v[i]);
     }
-    store(dx, row, channel, gradient);
+    store<T>(dx, row, channel, gradient);
   }
 }
 
 // A thread samples the grey value of one output pixel and writes it to all channels.
+template <class T>
 __global__ void images_to_input_kernel(const std::uint8_t* images, std::int64_t source,
                                        const ImageTransform* transforms, ChannelNormalize normalize, Pixels y,
                                        std::int32_t height, std::int32_t width) {
@@ -86,7 +88,7 @@ __global__ void images_to_input_kernel(const std::uint8_t* images, std::int64_t 
     const float grey = sample(images + at.image * source * source, source, transforms[at.image], centered(at.x, width),
                               centered(at.y, height));
     for (int c = 0; c < kInputChannels; ++c) {
-      *y.at(row, c) = normalize(grey, c);
+      from_float(normalize(grey, c), *y.at<T>(row, c));
     }
   }
 }
@@ -110,15 +112,22 @@ __global__ void reciprocal_std_kernel(const float* variance, std::int64_t channe
 void CudaDevice::copy_view(const View& x, const View& y) {
   const char* const operation = "copy_view";
   require_same_shape(operation, {x, y});
-  require(x.dtype == DType::kFloat32 && y.dtype == DType::kFloat32, operation, "views must be fp32", {x, y});
-  if (x.layout != Layout::kInterleaved || y.layout != Layout::kInterleaved) {
+  require(is_float(x.dtype) && is_float(y.dtype), operation, "views must be fp32 or bf16", {x, y});
+  if (x.layout != Layout::kInterleaved || y.layout != Layout::kInterleaved || x.dtype != y.dtype) {
     const std::int64_t channels = y.padded_channels();
-    launch(stream_, operation, copy_elements_kernel, grid_over(y.count() * channels, stream_), x, y, channels);
+    with_type(x.dtype, [&](auto from) {
+      with_type(y.dtype, [&](auto to) {
+        launch(stream_, operation, copy_elements_kernel<typename decltype(from)::Type, typename decltype(to)::Type>,
+               grid_over(y.count() * channels, stream_), x, y, channels);
+      });
+    });
     return;
   }
   const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
-  with_width({from, to}, [&](auto width) {
-    launch(stream_, operation, copy_kernel<width>, grid_over_rows(from.rows, from.channels, width, stream_), from, to);
+  with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
+    launch(stream_, operation, copy_kernel<T, width>, grid_over_rows(from.rows, from.channels, width, stream_), from,
+           to);
   });
 }
 
@@ -126,8 +135,9 @@ void CudaDevice::affine_relu(const View& x, const Affine& affine, bool relu, con
   const char* const operation = "affine_relu";
   require_same_shape(operation, {x, y});
   const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
-  with_width({from, to}, [&](auto width) {
-    launch(stream_, operation, affine_relu_kernel<width>, grid_over_rows(from.rows, from.channels, width, stream_),
+  with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
+    launch(stream_, operation, affine_relu_kernel<T, width>, grid_over_rows(from.rows, from.channels, width, stream_),
            from, affine, relu, to);
   });
 }
@@ -138,8 +148,9 @@ void CudaDevice::normalize_backward(const View& s, const View& x, const Statisti
   require_same_shape(operation, {s, x, dx});
   const Pixels gradient = pixels_of(s, operation), value = pixels_of(x, operation), to = pixels_of(dx, operation);
   const double scale = 1.0 / static_cast<double>(value.rows);
-  with_width({gradient, value, to}, [&](auto width) {
-    launch(stream_, operation, normalize_backward_kernel<width>,
+  with_type_and_width(operation, {gradient, value, to}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
+    launch(stream_, operation, normalize_backward_kernel<T, width>,
            grid_over_rows(value.rows, value.channels, width, stream_), gradient, value, statistics, sums, scale, to);
   });
 }
@@ -150,8 +161,10 @@ void CudaDevice::images_to_input(const std::uint8_t* images, std::int64_t source
   require(y.c == kInputChannels, operation, "the input needs 3 channels", {y});
   require(source > 0, operation, "source images must not be empty");
   const Pixels to = pixels_of(y, operation);
-  launch(stream_, operation, images_to_input_kernel, grid_over(to.rows, stream_), images, source, transforms,
-         ChannelNormalize(normalization), to, y.h, y.w);
+  with_type(to.type, [&](auto element) {
+    launch(stream_, operation, images_to_input_kernel<typename decltype(element)::Type>, grid_over(to.rows, stream_),
+           images, source, transforms, ChannelNormalize(normalization), to, y.h, y.w);
+  });
 }
 
 void CudaDevice::update_running(const Statistics& batch, std::int64_t channels, std::int64_t count, float momentum,

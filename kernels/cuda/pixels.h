@@ -1,9 +1,12 @@
 // Interleaved views as kernels see them: rows of pixels, each with its channels side by side.
 //
-// Row p (image · H·W + pixel) of a view begins at data + p·stride and holds `channels` floats; a channel slice has the
-// stride of the whole. A thread handles `kWidth` neighbouring channels: 4, moved as one 16-byte access, where every
-// view of the operation allows it, else 1. Kernels are written once, for both.
+// Row p (image · H·W + pixel) of a view begins at data + p·stride and holds `channels` elements; a channel slice has
+// the stride of the whole. Elements are fp32 or bf16 and become fp32 when they are loaded: kernels compute in fp32 and
+// are written once, for both. A thread handles `kWidth` neighbouring channels, moved as one 16-byte access where every
+// view of the operation allows it, else 1.
 #pragma once
+
+#include <cuda_bf16.h>
 
 #include <cstdint>
 #include <initializer_list>
@@ -14,38 +17,75 @@
 
 namespace densetree::cuda {
 
-struct Pixels {
-  float* data = nullptr;
-  std::int64_t rows = 0, channels = 0, stride = 0;
+using BFloat16 = __nv_bfloat16;
 
-  DT_HD float* at(std::int64_t row, std::int64_t channel) const { return data + row * stride + channel; }
+struct Pixels {
+  void* data = nullptr;  // of the first channel
+  DType type = DType::kFloat32;
+  std::int64_t rows = 0, channels = 0, stride = 0;  // in elements
+
+  template <class T>
+  DT_HD T* at(std::int64_t row, std::int64_t channel) const {
+    return static_cast<T*>(data) + row * stride + channel;
+  }
 };
 
-// The rows of a view. Throws Error unless it is a non-empty interleaved fp32 view of fewer than 2^31 pixels.
+// The rows of a view. Throws Error unless it is a non-empty interleaved view of fp32 or bf16 and of fewer than 2^31
+// pixels.
 Pixels pixels_of(const View& view, const char* operation);
+
+// Throws Error unless all have the first one's type.
+void require_same_type(const char* operation, std::initializer_list<Pixels> views);
 
 // Whether rows begin and end on 16-byte boundaries in all of these.
 bool allow_vectors(std::initializer_list<Pixels> views);
 
+DT_HD inline float to_float(float value) {
+  return value;
+}
+DT_HD inline float to_float(BFloat16 value) {
+  return __bfloat162float(value);
+}
+DT_HD inline void from_float(float value, float& to) {
+  to = value;
+}
+DT_HD inline void from_float(float value, BFloat16& to) {
+  to = __float2bfloat16_rn(value);
+}
+
 template <int kWidth>
-struct alignas(kWidth * sizeof(float)) Floats {
+struct Floats {
   float v[kWidth];
 };
 
-template <int kWidth>
-struct alignas(kWidth) Bytes {
-  std::uint8_t v[kWidth];
+// kWidth elements as they lie in memory, moved together.
+template <class T, int kWidth>
+struct alignas(kWidth * sizeof(T)) Packed {
+  T v[kWidth];
 };
 
-template <int kWidth>
+template <class T, int kWidth>
 DT_HD inline Floats<kWidth> load(const Pixels& pixels, std::int64_t row, std::int64_t channel) {
-  return *reinterpret_cast<const Floats<kWidth>*>(pixels.at(row, channel));
+  const auto packed = *reinterpret_cast<const Packed<T, kWidth>*>(pixels.at<T>(row, channel));
+  Floats<kWidth> value;
+  for (int i = 0; i < kWidth; ++i) {
+    value.v[i] = to_float(packed.v[i]);
+  }
+  return value;
 }
 
-template <int kWidth>
+template <class T, int kWidth>
 DT_HD inline void store(const Pixels& pixels, std::int64_t row, std::int64_t channel, const Floats<kWidth>& value) {
-  *reinterpret_cast<Floats<kWidth>*>(pixels.at(row, channel)) = value;
+  Packed<T, kWidth> packed;
+  for (int i = 0; i < kWidth; ++i) {
+    from_float(value.v[i], packed.v[i]);
+  }
+  *reinterpret_cast<Packed<T, kWidth>*>(pixels.at<T>(row, channel)) = packed;
 }
+
+// What max pooling chose, beside kWidth elements.
+template <int kWidth>
+using Choices = Packed<std::uint8_t, kWidth>;
 
 // Image, line and column of a row. Rows are below 2^31, so 32-bit divisions do.
 struct Position {
@@ -61,14 +101,35 @@ DT_HD inline Position position_of(std::int64_t row, std::int32_t height, std::in
           static_cast<std::int32_t>(index - line * static_cast<std::uint32_t>(width))};
 }
 
-// Calls body(std::integral_constant<int, width>) with the width that all these views allow.
+// Names the element type of a kernel to a generic lambda.
+template <class T>
+struct Element {
+  using Type = T;
+};
+
+// Calls body(Element<float or BFloat16>{}).
 template <class Body>
-void with_width(std::initializer_list<Pixels> views, const Body& body) {
-  if (allow_vectors(views)) {
-    body(std::integral_constant<int, 4>{});
+void with_type(DType type, const Body& body) {
+  if (type == DType::kBFloat16) {
+    body(Element<BFloat16>{});
   } else {
-    body(std::integral_constant<int, 1>{});
+    body(Element<float>{});
   }
+}
+
+// Calls body(Element<…>{}, std::integral_constant<int, width>) with the type these views share and the width that all
+// of them allow: 16 bytes, or one element.
+template <class Body>
+void with_type_and_width(const char* operation, std::initializer_list<Pixels> views, const Body& body) {
+  require_same_type(operation, views);
+  with_type(views.begin()->type, [&](auto element) {
+    constexpr int kWide = 16 / sizeof(typename decltype(element)::Type);
+    if (allow_vectors(views)) {
+      body(element, std::integral_constant<int, kWide>{});
+    } else {
+      body(element, std::integral_constant<int, 1>{});
+    }
+  });
 }
 
 }  // namespace densetree::cuda

@@ -29,7 +29,7 @@ Window window_of(const char* operation, const View& in, const View& out, int ker
           padding};
 }
 
-template <int kWidth>
+template <class T, int kWidth>
 __global__ void max_pool_kernel(Pixels x, Window w, Pixels y, std::uint8_t* choice) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= y.channels) {
@@ -42,7 +42,7 @@ __global__ void max_pool_kernel(Pixels x, Window w, Pixels y, std::uint8_t* choi
     const std::int32_t first_y = max(top, 0), end_y = min(top + w.kernel, w.in_h);
     const std::int32_t first_x = max(left, 0), end_x = min(left + w.kernel, w.in_w);
     Floats<kWidth> best;
-    Bytes<kWidth> winner;
+    Choices<kWidth> winner;
     for (int c = 0; c < kWidth; ++c) {
       best.v[c] = -INFINITY;
       winner.v[c] = static_cast<std::uint8_t>((first_y - top) * w.kernel + (first_x - left));
@@ -50,7 +50,7 @@ __global__ void max_pool_kernel(Pixels x, Window w, Pixels y, std::uint8_t* choi
     for (std::int32_t in_y = first_y; in_y < end_y; ++in_y) {
       for (std::int32_t in_x = first_x; in_x < end_x; ++in_x) {
         const Floats<kWidth> value =
-            load<kWidth>(x, (std::int64_t{out.image} * w.in_h + in_y) * w.in_w + in_x, channel);
+            load<T, kWidth>(x, (std::int64_t{out.image} * w.in_h + in_y) * w.in_w + in_x, channel);
         for (int c = 0; c < kWidth; ++c) {
           if (value.v[c] > best.v[c] || isnan(value.v[c])) {  // a NaN wins and stays, as in torch
             best.v[c] = value.v[c];
@@ -59,9 +59,9 @@ __global__ void max_pool_kernel(Pixels x, Window w, Pixels y, std::uint8_t* choi
         }
       }
     }
-    store(y, row, channel, best);
+    store<T>(y, row, channel, best);
     if (choice) {
-      *reinterpret_cast<Bytes<kWidth>*>(choice + row * y.channels + channel) = winner;
+      *reinterpret_cast<Choices<kWidth>*>(choice + row * y.channels + channel) = winner;
     }
   }
 }
@@ -75,7 +75,7 @@ __device__ std::int32_t last_window(std::int32_t at, const Window& w, std::int32
   return min((at + w.padding) / w.stride, count - 1);
 }
 
-template <int kWidth>
+template <class T, int kWidth>
 __global__ void max_pool_backward_kernel(Pixels dy, const std::uint8_t* choice, Window w, Pixels dx) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= dx.channels) {
@@ -88,18 +88,18 @@ __global__ void max_pool_backward_kernel(Pixels dy, const std::uint8_t* choice, 
       for (std::int32_t x = first_window(in.x, w); x <= last_window(in.x, w, w.out_w); ++x) {
         const std::int64_t out_row = (std::int64_t{in.image} * w.out_h + y) * w.out_w + x;
         const int tap = (in.y + w.padding - y * w.stride) * w.kernel + (in.x + w.padding - x * w.stride);
-        const auto winner = *reinterpret_cast<const Bytes<kWidth>*>(choice + out_row * dy.channels + channel);
-        const Floats<kWidth> gradient = load<kWidth>(dy, out_row, channel);
+        const auto winner = *reinterpret_cast<const Choices<kWidth>*>(choice + out_row * dy.channels + channel);
+        const Floats<kWidth> gradient = load<T, kWidth>(dy, out_row, channel);
         for (int c = 0; c < kWidth; ++c) {
           sum.v[c] += winner.v[c] == tap ? gradient.v[c] : 0.0f;
         }
       }
     }
-    store(dx, row, channel, sum);
+    store<T>(dx, row, channel, sum);
   }
 }
 
-template <int kWidth>
+template <class T, int kWidth>
 __global__ void average_pool_kernel(Pixels x, Window w, Pixels y) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= y.channels) {
@@ -113,7 +113,7 @@ __global__ void average_pool_kernel(Pixels x, Window w, Pixels y) {
       for (int j = 0; j < w.kernel; ++j) {
         const std::int64_t in_y = out.y * w.kernel + i, in_x = out.x * w.kernel + j;
         const Floats<kWidth> value =
-            load<kWidth>(x, (out.image * std::int64_t{w.in_h} + in_y) * w.in_w + in_x, channel);
+            load<T, kWidth>(x, (out.image * std::int64_t{w.in_h} + in_y) * w.in_w + in_x, channel);
         for (int c = 0; c < kWidth; ++c) {
           sum.v[c] += value.v[c];
         }
@@ -122,12 +122,12 @@ __global__ void average_pool_kernel(Pixels x, Window w, Pixels y) {
     for (int c = 0; c < kWidth; ++c) {
       sum.v[c] *= scale;
     }
-    store(y, row, channel, sum);
+    store<T>(y, row, channel, sum);
   }
 }
 
 // Each input pixel lies in one window, or in none where the remainder was dropped.
-template <int kWidth>
+template <class T, int kWidth>
 __global__ void average_pool_backward_kernel(Pixels dy, Window w, Pixels dx) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= dx.channels) {
@@ -139,28 +139,29 @@ __global__ void average_pool_backward_kernel(Pixels dy, Window w, Pixels dx) {
     const std::int32_t y = in.y / w.kernel, x = in.x / w.kernel;
     Floats<kWidth> gradient{};
     if (y < w.out_h && x < w.out_w) {
-      gradient = load<kWidth>(dy, (std::int64_t{in.image} * w.out_h + y) * w.out_w + x, channel);
+      gradient = load<T, kWidth>(dy, (std::int64_t{in.image} * w.out_h + y) * w.out_w + x, channel);
       for (int c = 0; c < kWidth; ++c) {
         gradient.v[c] *= scale;
       }
     }
-    store(dx, row, channel, gradient);
+    store<T>(dx, row, channel, gradient);
   }
 }
 
 // A thread adds up one channel of one image; neighbouring threads have neighbouring channels.
+template <class T>
 __global__ void global_average_pool_kernel(Pixels x, std::int64_t images, std::int64_t pixels, float* y) {
   for (std::int64_t i = first_index(); i < images * x.channels; i += index_step()) {
     const std::int64_t image = i / x.channels, channel = i % x.channels;
     double sum = 0;
     for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-      sum += *x.at(image * pixels + pixel, channel);
+      sum += to_float(*x.at<T>(image * pixels + pixel, channel));
     }
     y[i] = static_cast<float>(sum / static_cast<double>(pixels));
   }
 }
 
-template <int kWidth>
+template <class T, int kWidth>
 __global__ void global_average_pool_backward_kernel(const float* dy, std::int32_t height, std::int32_t width,
                                                     Pixels dx) {
   const std::int64_t channel = first_channel<kWidth>();
@@ -174,7 +175,7 @@ __global__ void global_average_pool_backward_kernel(const float* dy, std::int32_
     for (int c = 0; c < kWidth; ++c) {
       gradient.v[c] = image[c] * scale;
     }
-    store(dx, row, channel, gradient);
+    store<T>(dx, row, channel, gradient);
   }
 }
 
@@ -184,8 +185,9 @@ void CudaDevice::max_pool(const View& x, int kernel, int stride, int padding, co
   const char* const operation = "max_pool";
   const Window window = window_of(operation, x, y, kernel, stride, padding);
   const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
-  with_width({from, to}, [&](auto width) {
-    launch(stream_, operation, max_pool_kernel<width>, grid_over_rows(to.rows, to.channels, width, stream_), from,
+  with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
+    launch(stream_, operation, max_pool_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream_), from,
            window, to, choice);
   });
 }
@@ -196,8 +198,9 @@ void CudaDevice::max_pool_backward(const View& dy, const std::uint8_t* choice, i
   const Window window = window_of(operation, dx, dy, kernel, stride, padding);
   require(choice != nullptr, operation, "the choices of max_pool are needed", {dy, dx});
   const Pixels from = pixels_of(dy, operation), to = pixels_of(dx, operation);
-  with_width({from, to}, [&](auto width) {
-    launch(stream_, operation, max_pool_backward_kernel<width>, grid_over_rows(to.rows, to.channels, width, stream_),
+  with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
+    launch(stream_, operation, max_pool_backward_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream_),
            from, choice, window, to);
   });
 }
@@ -206,9 +209,10 @@ void CudaDevice::average_pool(const View& x, int kernel, const View& y) {
   const char* const operation = "average_pool";
   const Window window = window_of(operation, x, y, kernel, kernel, 0);
   const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
-  with_width({from, to}, [&](auto width) {
-    launch(stream_, operation, average_pool_kernel<width>, grid_over_rows(to.rows, to.channels, width, stream_), from,
-           window, to);
+  with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
+    launch(stream_, operation, average_pool_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream_),
+           from, window, to);
   });
 }
 
@@ -216,23 +220,28 @@ void CudaDevice::average_pool_backward(const View& dy, int kernel, const View& d
   const char* const operation = "average_pool_backward";
   const Window window = window_of(operation, dx, dy, kernel, kernel, 0);
   const Pixels from = pixels_of(dy, operation), to = pixels_of(dx, operation);
-  with_width({from, to}, [&](auto width) {
-    launch(stream_, operation, average_pool_backward_kernel<width>,
+  with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
+    launch(stream_, operation, average_pool_backward_kernel<T, width>,
            grid_over_rows(to.rows, to.channels, width, stream_), from, window, to);
   });
 }
 
 void CudaDevice::global_average_pool(const View& x, float* y) {
   const char* const operation = "global_average_pool";
-  launch(stream_, operation, global_average_pool_kernel, grid_over(x.n * x.c, stream_), pixels_of(x, operation), x.n,
-         x.pixels(), y);
+  const Pixels from = pixels_of(x, operation);
+  with_type(from.type, [&](auto element) {
+    launch(stream_, operation, global_average_pool_kernel<typename decltype(element)::Type>,
+           grid_over(x.n * x.c, stream_), from, x.n, x.pixels(), y);
+  });
 }
 
 void CudaDevice::global_average_pool_backward(const float* dy, const View& dx) {
   const char* const operation = "global_average_pool_backward";
   const Pixels to = pixels_of(dx, operation);
-  with_width({to}, [&](auto width) {
-    launch(stream_, operation, global_average_pool_backward_kernel<width>,
+  with_type_and_width(operation, {to}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
+    launch(stream_, operation, global_average_pool_backward_kernel<T, width>,
            grid_over_rows(to.rows, to.channels, width, stream_), dy, dx.h, dx.w, to);
   });
 }

@@ -51,20 +51,20 @@ __device__ void leave_partials(const Sums (&sums)[kWidth], std::int64_t channel,
 }
 
 // Σx and Σx² of the rows; copies them to y where y is given.
-template <int kWidth, bool kCopy>
+template <class T, int kWidth, bool kCopy>
 __global__ void statistics_kernel(Pixels x, Pixels y, Sums* partial) {
   const std::int64_t channel = first_channel<kWidth>();
   Sums sums[kWidth];
   if (channel < x.channels) {
     for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
-      const Floats<kWidth> value = load<kWidth>(x, row, channel);
+      const Floats<kWidth> value = load<T, kWidth>(x, row, channel);
       for (int i = 0; i < kWidth; ++i) {
         const double v = value.v[i];
         sums[i].first += v;
         sums[i].second += v * v;
       }
       if constexpr (kCopy) {
-        store(y, row, channel, value);
+        store<T>(y, row, channel, value);
       }
     }
   }
@@ -72,7 +72,7 @@ __global__ void statistics_kernel(Pixels x, Pixels y, Sums* partial) {
 }
 
 // S (+)= γ·dz, and the partial sums Σ dz·(x − mean) and Σ dz.
-template <int kWidth>
+template <class T, int kWidth>
 __global__ void affine_relu_backward_kernel(Pixels dy, Pixels x, Affine affine, bool relu, bool accumulate, Pixels s,
                                             Sums* partial) {
   const std::int64_t channel = first_channel<kWidth>();
@@ -84,15 +84,15 @@ __global__ void affine_relu_backward_kernel(Pixels dy, Pixels x, Affine affine, 
       f[i] = {affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]};
     }
     for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
-      const Floats<kWidth> value = load<kWidth>(x, row, channel), gradient = load<kWidth>(dy, row, channel);
-      Floats<kWidth> to = accumulate ? load<kWidth>(s, row, channel) : Floats<kWidth>{};
+      const Floats<kWidth> value = load<T, kWidth>(x, row, channel), gradient = load<T, kWidth>(dy, row, channel);
+      Floats<kWidth> to = accumulate ? load<T, kWidth>(s, row, channel) : Floats<kWidth>{};
       for (int i = 0; i < kWidth; ++i) {
         const float dz = f[i].backward(value.v[i], gradient.v[i], relu);
         sums[i].first += double{dz} * double{f[i].centered(value.v[i])};
         sums[i].second += double{dz};
         to.v[i] += f[i].gamma * dz;
       }
-      store(s, row, channel, to);
+      store<T>(s, row, channel, to);
     }
   }
   leave_partials(sums, channel, x.channels, partial);
@@ -181,9 +181,10 @@ void take_statistics(const Stream& stream, const char* operation, const Pixels& 
                      const Statistics& statistics, void* workspace) {
   auto* partial = static_cast<Sums*>(workspace);
   Grid grid;
-  with_width({x, y ? *y : x}, [&](auto width) {
+  with_type_and_width(operation, {x, y ? *y : x}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
     grid = grid_over_rows(x.rows, x.channels, width, kSlots);
-    launch(stream, operation, y ? statistics_kernel<width, true> : statistics_kernel<width, false>, grid, x,
+    launch(stream, operation, y ? statistics_kernel<T, width, true> : statistics_kernel<T, width, false>, grid, x,
            y ? *y : Pixels{}, partial);
   });
   finish_channels(stream, operation, x.channels, grid, partial,
@@ -218,10 +219,11 @@ void CudaDevice::affine_relu_backward(const View& dy, const View& x, const Affin
   const bool accumulate = mode == GradMode::kAccumulate;
   auto* partial = static_cast<Sums*>(workspace);
   Grid grid;
-  with_width({gradient, value, to}, [&](auto width) {
+  with_type_and_width(operation, {gradient, value, to}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
     grid = grid_over_rows(value.rows, value.channels, width, kSlots);
-    launch(stream_, operation, affine_relu_backward_kernel<width>, grid, gradient, value, affine, relu, accumulate, to,
-           partial);
+    launch(stream_, operation, affine_relu_backward_kernel<T, width>, grid, gradient, value, affine, relu, accumulate,
+           to, partial);
   });
   finish_channels(stream_, operation, value.channels, grid, partial,
                   FinishAffineBackward{affine, accumulate, sums, dgamma, dbeta});

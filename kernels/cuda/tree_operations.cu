@@ -131,10 +131,10 @@ __global__ void frontier_kernel(TreeTopology tree, const double* posteriors, con
 // Bytes that CUB's sort of `images` doubles works in.
 std::size_t sort_bytes(const Stream& stream, std::int64_t images) {
   std::size_t bytes = 0;
-  check_cuda(cudaSetDevice(stream.device), "quantile_edges", stream.device);
+  check_cuda(cudaSetDevice(stream.device), "quantile_histogram", stream.device);
   const double* in = nullptr;
   double* out = nullptr;
-  check_cuda(cub::DeviceRadixSort::SortKeys(nullptr, bytes, in, out, images), "quantile_edges", stream.device);
+  check_cuda(cub::DeviceRadixSort::SortKeys(nullptr, bytes, in, out, images), "quantile_histogram", stream.device);
   return bytes;
 }
 
@@ -160,9 +160,10 @@ class CudaTreeOperations final : public TreeOperations {
     return kAlign + 2 * row_bytes(images) + sort_bytes(stream_, images);
   }
 
-  void quantile_edges(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes, std::int64_t images,
-                      std::int32_t bins, double* edges, void* workspace) override {
-    const char* const operation = "quantile_edges";
+  void quantile_histogram(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes,
+                          std::int64_t images, std::int32_t bins, double* edges, std::uint32_t* counts,
+                          void* workspace) override {
+    const char* const operation = "quantile_histogram";
     require_images(images, operation);
     require_bins({.kind = Binning::kQuantile, .bins = bins, .edges = edges});
     auto* base = static_cast<std::byte*>(workspace);
@@ -181,6 +182,7 @@ class CudaTreeOperations final : public TreeOperations {
       launch(stream_, operation, take_edges_kernel, Grid{dim3(1), dim3(1)}, sorted, known, bins,
              edges + v * (bins - 1));
     }
+    histogram(node_scores, truths, nodes, images, {Binning::kQuantile, bins, edges}, counts);
   }
 
   void histogram(const double* node_scores, const std::uint8_t* truths, std::int32_t nodes, std::int64_t images,

@@ -1,4 +1,4 @@
-// The tree method against tests/reference/tree_method.py, a second implementation in NumPy that shares nothing with
+// The tree method against tests/tree/reference/tree_method.py, a second implementation in NumPy that shares nothing with
 // this one but the method's description: small random cases stored with what comes out of them.
 #include <gtest/gtest.h>
 
@@ -31,7 +31,7 @@ T number(const json& value, T null = T{}) {
 
 const json& stored_cases() {
   static const json cases =
-      json::parse(read_file(std::filesystem::path(DENSETREE_SOURCE_DIR) / "tests/reference/tree_cases.json"))
+      json::parse(read_file(std::filesystem::path(DENSETREE_SOURCE_DIR) / "tests/tree/reference/tree_cases.json"))
           .at("cases");
   return cases;
 }

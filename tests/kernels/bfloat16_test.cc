@@ -1,0 +1,262 @@
+// Operations on bf16 views compute in fp32 and round once, when they store: on values that bf16 holds exactly they
+// give the fp32 operation's results (which other tests hold against float64) rounded to bf16, bit for bit.
+#include "kernels/core/bfloat16.h"
+
+#include <bit>
+#include <cmath>
+
+#include "tests/kernels/op_case.h"
+
+namespace densetree::test {
+namespace {
+
+Values rounded_to_bf16(Values values) {
+  for (double& v : values) {
+    v = float_of_bfloat16(bfloat16_bits(static_cast<float>(v)));
+  }
+  return values;
+}
+
+// The same values twice, as an fp32 and as a bf16 view in memory of their own: whole, or with neighbours.
+class Twins {
+ public:
+  Twins(Device& device, const Shape& shape, std::int64_t before, std::int64_t after, const Values& nchw)
+      : Twins(device, shape, before, after) {
+    std::size_t value = 0;
+    for (std::int64_t n = 0; n < shape.n; ++n)
+      for (std::int64_t c = 0; c < shape.c; ++c)
+        for (std::int64_t p = 0; p < shape.pixels(); ++p, ++value) {
+          const auto i = static_cast<std::size_t>(index(n, c, p));
+          wide_values_[i] = static_cast<float>(nchw[value]);
+          narrow_values_[i] = bfloat16_bits(wide_values_[i]);
+        }
+    device.upload(wide_.data(), wide_values_.data(), wide_values_.size() * sizeof(float));
+    device.upload(narrow_.data(), narrow_values_.data(), narrow_values_.size() * sizeof(std::uint16_t));
+    device.synchronize();
+  }
+  Twins(Device& device, const Shape& shape, std::int64_t before, std::int64_t after)
+      : whole_{shape.n, before + shape.c + after, shape.h, shape.w},
+        wide_values_(static_cast<std::size_t>(whole_.elements()), 7.0f),
+        narrow_values_(wide_values_.size(), bfloat16_bits(7.0f)),
+        wide_(device, wide_values_),
+        narrow_(device, narrow_values_),
+        wide_view_(make_view(wide_.data(), whole_, Layout::kInterleaved).slice(before, shape.c)),
+        narrow_view_(make_view(narrow_.data(), whole_, Layout::kInterleaved, DType::kBFloat16).slice(before, shape.c)) {
+  }
+
+  const View& wide() const { return wide_view_; }
+  const View& narrow() const { return narrow_view_; }
+
+  // All of memory, the neighbours too.
+  void expect_same() const {
+    const std::vector<float> wide = wide_.read();
+    const std::vector<std::uint16_t> narrow = narrow_.read();
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < wide.size(); ++i) {
+      wrong += narrow[i] != bfloat16_bits(wide[i]);
+    }
+    EXPECT_EQ(wrong, 0u) << "of " << wide.size() << " elements are not the fp32 result rounded to bf16";
+  }
+
+ private:
+  std::int64_t index(std::int64_t n, std::int64_t c, std::int64_t p) const { return wide_view_.offset(n, c, p); }
+
+  Shape whole_;
+  std::vector<float> wide_values_;
+  std::vector<std::uint16_t> narrow_values_;
+  Array<float> wide_;
+  Array<std::uint16_t> narrow_;
+  View wide_view_, narrow_view_;
+};
+
+struct Place {
+  Shape shape;
+  std::int64_t before, after;
+};
+// 16-byte accesses and single elements, whole tensors and slices.
+const Place kPlaces[] = {
+    {{2, 16, 7, 5}, 0, 0}, {{2, 32, 6, 6}, 8, 24}, {{3, 5, 7, 5}, 0, 0}, {{1, 24, 4, 4}, 3, 8}, {{2, 8, 5, 3}, 4, 4}};
+
+class BFloat16Test : public OpTest {
+ protected:
+  void SetUp() override {
+    if (const std::string why_not = device().why_not(Precision::kBFloat16); !why_not.empty()) {
+      GTEST_SKIP() << why_not;
+    }
+  }
+  Twins twins(const Place& place, unsigned seed) const {
+    return Twins(device(), place.shape, place.before, place.after,
+                 rounded_to_bf16(random_values(place.shape.elements(), seed, -2, 2)));
+  }
+  Twins empty(const Place& place) const { return Twins(device(), place.shape, place.before, place.after); }
+};
+
+struct Channels {
+  Floats mean, variance, rstd, gamma, beta;
+  Channels(Device& device, std::int64_t c)
+      : mean(device, random_values(c, 11)),
+        variance(device, random_values(c, 12, 0.5, 2)),
+        rstd(device, random_values(c, 13, 0.5, 2)),
+        gamma(device, random_values(c, 14)),
+        beta(device, random_values(c, 15)) {}
+  Affine affine() const { return {mean.data(), rstd.data(), gamma.data(), beta.data()}; }
+  Statistics statistics() const { return {mean.data(), variance.data(), rstd.data()}; }
+};
+
+TEST_P(BFloat16Test, CopiesAndStatistics) {
+  for (const Place& place : kPlaces) {
+    const std::int64_t c = place.shape.c;
+    const Twins x = twins(place, 1), copied = empty(place), with_statistics = empty(place);
+    const Workspace workspace(device(), device().reduction_bytes(c));
+    device().copy_view(x.wide(), copied.wide());
+    device().copy_view(x.narrow(), copied.narrow());
+    copied.expect_same();
+    const Channels wide(device(), c), narrow(device(), c), in_place(device(), c);
+    device().copy_with_statistics(x.wide(), with_statistics.wide(), 1e-5f, wide.statistics(), workspace.data());
+    device().copy_with_statistics(x.narrow(), with_statistics.narrow(), 1e-5f, narrow.statistics(), workspace.data());
+    device().channel_statistics(x.narrow(), 1e-5f, in_place.statistics(), workspace.data());
+    with_statistics.expect_same();
+    for (const Channels* got : {&narrow, &in_place}) {
+      expect_close(got->mean.read(), wide.mean.read(), 2 * kEps, "mean");
+      expect_close(got->variance.read(), wide.variance.read(), 4 * kEps, "variance");
+      expect_close(got->rstd.read(), wide.rstd.read(), 4 * kEps, "rstd");
+    }
+  }
+}
+
+TEST_P(BFloat16Test, CopiesBetweenTypesAndLayouts) {
+  const Place place{{2, 5, 4, 3}, 0, 0};
+  const Values values = rounded_to_bf16(random_values(place.shape.elements(), 2));
+  const Twins x = twins(place, 2);
+  Tensor planar(device(), place.shape, {Layout::kPlanar});
+  device().copy_view(x.narrow(), planar.view());
+  Tensor expected(device(), place.shape, {Layout::kPlanar});
+  device().copy_view(x.wide(), expected.view());
+  EXPECT_EQ(planar.read(), expected.read());
+  const Twins back = empty(place);
+  device().copy_view(planar.view(), back.narrow());
+  device().copy_view(planar.view(), back.wide());
+  back.expect_same();
+}
+
+TEST_P(BFloat16Test, AffineReluBothWays) {
+  for (const Place& place : kPlaces) {
+    for (const bool relu : {true, false}) {
+      const std::int64_t c = place.shape.c;
+      const Channels channels(device(), c);
+      const Twins x = twins(place, 3), dy = twins(place, 4), y = empty(place), dx = empty(place);
+      device().affine_relu(x.wide(), channels.affine(), relu, y.wide());
+      device().affine_relu(x.narrow(), channels.affine(), relu, y.narrow());
+      y.expect_same();
+      for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
+        const Twins s = twins(place, 5);
+        const Workspace workspace(device(), device().reduction_bytes(c));
+        const auto backward = [&](const View& dy_view, const View& x_view, const View& s_view) {
+          struct Result {
+            Array<double> s, s_xhat;
+            Floats dgamma, dbeta;
+          } result{{device(), std::vector<double>(static_cast<std::size_t>(c), 0.25)},
+                   {device(), std::vector<double>(static_cast<std::size_t>(c), 0.5)},
+                   {device(), c},
+                   {device(), c}};
+          device().affine_relu_backward(dy_view, x_view, channels.affine(), relu, mode, s_view,
+                                        {result.s.data(), result.s_xhat.data()}, result.dgamma.data(),
+                                        result.dbeta.data(), workspace.data());
+          return std::vector<Values>{result.s.read(), result.s_xhat.read(), result.dgamma.read(), result.dbeta.read()};
+        };
+        const auto wide = backward(dy.wide(), x.wide(), s.wide());
+        const auto narrow = backward(dy.narrow(), x.narrow(), s.narrow());
+        s.expect_same();
+        for (std::size_t i = 0; i < wide.size(); ++i) {
+          expect_close(narrow[i], wide[i], 1e-5, "a sum over the channel");
+        }
+      }
+      const Array<double> sum(device(), std::vector<double>(static_cast<std::size_t>(c), 0.75));
+      device().normalize_backward(dy.wide(), x.wide(), channels.statistics(), {sum.data(), sum.data()}, dx.wide());
+      device().normalize_backward(dy.narrow(), x.narrow(), channels.statistics(), {sum.data(), sum.data()},
+                                  dx.narrow());
+      dx.expect_same();
+    }
+  }
+}
+
+TEST_P(BFloat16Test, Pooling) {
+  for (const Place& place : kPlaces) {
+    const Shape& in = place.shape;
+    const auto pooled = [&](std::int64_t h, std::int64_t w) { return Place{{in.n, in.c, h, w}, 0, 0}; };
+    const Place max_place = pooled((in.h - 1) / 2 + 1, (in.w - 1) / 2 + 1), average_place = pooled(in.h / 2, in.w / 2);
+    const Twins x = twins(place, 6), y = empty(max_place), dy = twins(max_place, 7), dx = empty(place);
+    const Array<std::uint8_t> choice(device(), Device::choice_bytes(max_place.shape));
+    device().max_pool(x.wide(), 3, 2, 1, y.wide(), choice.data());
+    device().max_pool_backward(dy.wide(), choice.data(), 3, 2, 1, dx.wide());
+    device().max_pool(x.narrow(), 3, 2, 1, y.narrow(), choice.data());
+    device().max_pool_backward(dy.narrow(), choice.data(), 3, 2, 1, dx.narrow());
+    y.expect_same();
+    dx.expect_same();
+
+    const Twins average = empty(average_place), daverage = twins(average_place, 8), dx2 = empty(place);
+    device().average_pool(x.wide(), 2, average.wide());
+    device().average_pool(x.narrow(), 2, average.narrow());
+    device().average_pool_backward(daverage.wide(), 2, dx2.wide());
+    device().average_pool_backward(daverage.narrow(), 2, dx2.narrow());
+    average.expect_same();
+    dx2.expect_same();
+
+    const Floats mean(device(), in.n * in.c), mean_of_narrow(device(), in.n * in.c);
+    device().global_average_pool(x.wide(), mean.data());
+    device().global_average_pool(x.narrow(), mean_of_narrow.data());
+    EXPECT_EQ(mean.bits(), mean_of_narrow.bits());
+    const Twins dx3 = empty(place);
+    device().global_average_pool_backward(mean.data(), dx3.wide());
+    device().global_average_pool_backward(mean.data(), dx3.narrow());
+    dx3.expect_same();
+  }
+}
+
+TEST_P(BFloat16Test, NetworkInput) {
+  const Place place{{2, 3, 8, 8}, 0, 0};
+  std::vector<std::uint8_t> pixels(2 * 10 * 10);
+  for (std::size_t i = 0; i < pixels.size(); ++i) {
+    pixels[i] = static_cast<std::uint8_t>(i * 37 % 256);
+  }
+  const Array<std::uint8_t> images(device(), pixels);
+  const Array<ImageTransform> transforms(device(),
+                                         std::vector<ImageTransform>{{1.2f, 0.1f, 0.3f, -0.1f, 1.2f, 0.2f, 0.9f}, {}});
+  const Twins y = empty(place);
+  device().images_to_input(images.data(), 10, transforms.data(), {}, y.wide());
+  device().images_to_input(images.data(), 10, transforms.data(), {}, y.narrow());
+  y.expect_same();
+}
+
+TEST_P(BFloat16Test, MixedTypesAreRefused) {
+  const Place place{{1, 8, 2, 2}, 0, 0};
+  const Twins x = twins(place, 9), y = empty(place);
+  const Channels channels(device(), 8);
+  expect_error([&] { device().affine_relu(x.wide(), channels.affine(), true, y.narrow()); }, "all bf16");
+}
+
+RUN_ON_DEVICES(BFloat16Test);
+
+TEST(BFloat16, RoundsToNearestEven) {
+  for (const auto& [value, bits] : std::vector<std::pair<float, int>>{{0.0f, 0x0000},
+                                                                      {-0.0f, 0x8000},
+                                                                      {1.0f, 0x3F80},
+                                                                      {0x1.01p0f, 0x3F80},  // half way, even below
+                                                                      {0x1.03p0f, 0x3F82},  // half way, even above
+                                                                      {0x1.0101p0f, 0x3F81},
+                                                                      {3.4028235e38f, 0x7F80},
+                                                                      {INFINITY, 0x7F80},
+                                                                      {-INFINITY, 0xFF80}}) {
+    EXPECT_EQ(bfloat16_bits(value), bits) << value;
+  }
+  EXPECT_TRUE(std::isnan(float_of_bfloat16(bfloat16_bits(std::bit_cast<float>(0x7F800001u)))));
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const float value = float_of_bfloat16(static_cast<std::uint16_t>(bits));
+    if (!std::isnan(value)) {
+      EXPECT_EQ(bfloat16_bits(value), bits);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace densetree::test
