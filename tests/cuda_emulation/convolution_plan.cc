@@ -34,6 +34,21 @@ void narrow(const std::vector<double>& sums, const void* to) {
                  [](double sum) { return static_cast<float>(sum); });
 }
 
+double dot(const double* a, const double* b, std::int64_t count) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    sum += a[i] * b[i];
+  }
+  return sum;
+}
+
+// to += factor·from
+void add(double factor, const double* from, std::int64_t count, double* to) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    to[i] += factor * from[i];
+  }
+}
+
 // x: [pixel][C], y: [pixel][O], w: [O][tap][C]. The one that the pass computes is written, the others are read.
 void convolve(const ConvolutionShape& s, Pass pass, const void* x_data, const void* w_data, const void* y_data) {
   const std::int64_t inputs = s.input.c, outputs = s.out_channels, taps = s.kernel * s.kernel;
@@ -47,19 +62,17 @@ void convolve(const ConvolutionShape& s, Pass pass, const void* x_data, const vo
     double* const xs = &x[in * inputs];
     for (std::int64_t o = 0; o < outputs; ++o) {
       double* const ws = &w[(o * taps + tap) * inputs];
-      double& sum = y[out * outputs + o];
-      for (std::int64_t c = 0; c < inputs; ++c) {
-        switch (pass) {
-          case Pass::kForward:
-            sum += xs[c] * ws[c];
-            break;
-          case Pass::kBackwardData:
-            xs[c] += sum * ws[c];
-            break;
-          case Pass::kBackwardWeights:
-            ws[c] += sum * xs[c];
-            break;
-        }
+      double& value = y[out * outputs + o];
+      switch (pass) {
+        case Pass::kForward:
+          value += dot(xs, ws, inputs);
+          break;
+        case Pass::kBackwardData:
+          add(value, ws, inputs, xs);
+          break;
+        case Pass::kBackwardWeights:
+          add(value, xs, inputs, ws);
+          break;
       }
     }
   });

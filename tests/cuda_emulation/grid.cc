@@ -1,6 +1,7 @@
 #include "tests/cuda_emulation/grid.h"
 
 #include <fmt/format.h>
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -21,9 +23,26 @@ constexpr std::size_t kStackBytes = 64 << 10;
 
 void work_forever();
 
+// Where a stack goes on. Between stacks that have been entered, setjmp and longjmp switch: swapcontext would ask the
+// kernel for the signal mask each time, which takes longer than most threads of a grid. AddressSanitizer says once that
+// it ignores such a jump; that is right, for no frame is left for good.
+struct Place {
+  jmp_buf jump;
+  ucontext_t* entry = nullptr;  // of a stack that has yet to be entered
+};
+
+void switch_stacks(Place& from, Place& to) {
+  if (_setjmp(from.jump) == 0) {
+    if (const ucontext_t* entry = std::exchange(to.entry, nullptr)) {
+      setcontext(entry);
+    }
+    _longjmp(to.jump, 1);
+  }
+}
+
 // A stack on which threads run, one after another unless one waits at a barrier.
 struct Fiber {
-  Fiber() : stack(new std::byte[kStackBytes]) {
+  Fiber() : stack(new std::byte[kStackBytes]), place{.jump = {}, .entry = &context} {
     getcontext(&context);
     context.uc_stack.ss_sp = stack.get();
     context.uc_stack.ss_size = kStackBytes;
@@ -33,8 +52,9 @@ struct Fiber {
 
   std::unique_ptr<std::byte[]> stack;
   ucontext_t context;
-  dim3 thread;                 // of the thread that waits
-  std::source_location place;  // where it waits
+  Place place;
+  dim3 thread;                   // of the thread that waits
+  std::source_location barrier;  // where it waits
 };
 
 dim3 index_in(const dim3& size, unsigned i) {
@@ -70,16 +90,20 @@ class Runner {
       Fiber* const mine = current_;
       Fiber* const next = next_fiber();
       idle_.push_back(mine);
-      next ? switch_to(mine->context, *next) : leave(mine->context);
+      if (next) {
+        switch_to(mine->place, *next);
+      } else {
+        switch_stacks(mine->place, host_);
+      }
     }
   }
 
-  void wait(const std::source_location& place) {
+  void wait(const std::source_location& barrier) {
     Fiber* const mine = current_;
-    mine->thread = threadIdx, mine->place = place;
+    mine->thread = threadIdx, mine->barrier = barrier;
     waiting_.push_back(mine);
     if (Fiber* const next = next_fiber(); next != mine) {
-      switch_to(mine->context, *next);
+      switch_to(mine->place, *next);
     }
     threadIdx = mine->thread;
   }
@@ -132,7 +156,7 @@ class Runner {
   void open_barrier() {
     std::swap(ready_, waiting_);
     for (const Fiber* fiber : ready_) {
-      const std::source_location &a = ready_.front()->place, &b = fiber->place;
+      const std::source_location &a = ready_.front()->barrier, &b = fiber->barrier;
       if (a.line() != b.line() || a.column() != b.column() || std::string(a.file_name()) != b.file_name()) {
         fail(fmt::format("threads of a block wait at different barriers, {}:{} and {}:{}", a.file_name(), a.line(),
                          b.file_name(), b.line()));
@@ -140,11 +164,10 @@ class Runner {
     }
   }
 
-  void switch_to(ucontext_t& from, Fiber& to) {
+  void switch_to(Place& from, Fiber& to) {
     current_ = &to;
-    swapcontext(&from, &to.context);
+    switch_stacks(from, to.place);
   }
-  void leave(ucontext_t& from) { swapcontext(&from, &host_); }
 
   Order order_ = Order::kChanging;
   std::mt19937 generator_;
@@ -156,7 +179,7 @@ class Runner {
   std::vector<Fiber*> idle_;
   std::deque<Fiber*> waiting_, ready_;
   Fiber* current_ = nullptr;
-  ucontext_t host_;
+  Place host_;
 };
 
 Runner& runner() {
