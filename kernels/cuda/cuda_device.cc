@@ -96,6 +96,8 @@ CudaDevice::CudaDevice(int index) {
   check(missing.empty(), "cuda:{} cannot be used: {}", index, missing);
   stream_.multiprocessors = properties.multiProcessorCount;
   check_call(cudaStreamCreateWithFlags(&stream_.handle, cudaStreamNonBlocking), "creating a stream");
+  uploads_ = stream_;
+  check_call(cudaStreamCreateWithFlags(&uploads_.handle, cudaStreamNonBlocking), "creating a stream for uploads");
 }
 
 // Convolutions and memory of the device must be gone by then.
@@ -104,6 +106,7 @@ CudaDevice::~CudaDevice() {
   cudaStreamSynchronize(stream_.handle);
   cudnn_.reset();  // its handle works on the stream
   cudaStreamDestroy(stream_.handle);
+  cudaStreamDestroy(uploads_.handle);
 }
 
 void CudaDevice::check_call(cudaError_t status, const char* operation) const {
