@@ -32,8 +32,8 @@ enum class Use : std::uint8_t {
   kStack,    // channels that are sliced, and input or output of 1×1 convolutions
 };
 
-// What convolutions and their operands are made of. Master weights, statistics, sums and the classifier are fp32 or better
-// in every one of them.
+// What convolutions and their operands are made of. Master weights, statistics, sums and the classifier are fp32 or
+// better in every one of them.
 enum class Precision : std::uint8_t {
   kFloat32,        // true fp32
   kTensorFloat32,  // fp32 in memory, products of inputs rounded to TF32 (10-bit mantissa), summed in fp32
@@ -71,8 +71,9 @@ class Convolution {
   virtual ~Convolution() = default;
   virtual std::size_t workspace_bytes() const = 0;  // for the hungriest of the three below
   virtual void forward(const View& x, const float* w, const View& y, void* workspace) = 0;
-  virtual void backward_data(const View& dy, const float* w, const View& dx, void* workspace) = 0;  // overwrites dx
-  virtual void backward_weights(const View& x, const View& dy, float* dw, void* workspace) = 0;     // overwrites dw
+  // Overwrites dx. A device may refuse it for an input_use of kInput: nobody asks for the gradient of an image.
+  virtual void backward_data(const View& dy, const float* w, const View& dx, void* workspace) = 0;
+  virtual void backward_weights(const View& x, const View& dy, float* dw, void* workspace) = 0;  // overwrites dw
 };
 
 // ---- Batch normalisation, factored ---------------------------------------------------------------

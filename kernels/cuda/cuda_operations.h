@@ -1,6 +1,6 @@
 // The CUDA device: one stream, on which every operation is queued; kernels of our own over the shared functors, and
-// cuDNN for convolutions. kernels/device.h documents every operation. Each file beside this one holds the operations
-// of one subject. All activations are interleaved (NHWC) fp32.
+// cuDNN and cuBLASLt for convolutions. kernels/device.h documents every operation. Each file beside this one holds the
+// operations of one subject. All activations are interleaved (NHWC) fp32.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,7 @@
 
 namespace densetree {
 namespace cuda {
-class CudnnContext;  // convolution.cc
+class ConvolutionContext;  // convolutions.h
 }
 
 class CudaDevice final : public Device {
@@ -77,7 +77,7 @@ class CudaDevice final : public Device {
   void activate(const char* operation) const;                        // makes this device the thread's current one
 
   cuda::Stream stream_;
-  std::shared_ptr<cuda::CudnnContext> cudnn_;  // made with the first convolution
+  std::shared_ptr<cuda::ConvolutionContext> convolutions_;  // made with the first convolution
 };
 
 }  // namespace densetree
