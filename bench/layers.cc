@@ -68,6 +68,9 @@ void add_convolution(Device& device, const std::string& family, const Convolutio
                                                  {"backward_data", Pass::kBackwardData},
                                                  {"backward_weights", Pass::kBackwardWeights}};
   for (const auto& [name, pass] : passes) {
+    if (pass == Pass::kBackwardData && shape.input_use == Use::kInput) {
+      continue;  // nobody asks for the gradient of an image
+    }
     add(fmt::format("{}/{}/{}->{}", family, name, text(shape.input), shape.out_channels),
         [&device, shape, pass = pass](State& state) { time_convolution(state, device, shape, pass); });
   }

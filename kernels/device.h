@@ -74,8 +74,9 @@ class Convolution {
   virtual ~Convolution() = default;
   virtual std::size_t workspace_bytes() const = 0;  // for the hungriest of the three below
   virtual void forward(const View& x, const float* w, const View& y, void* workspace) = 0;
-  virtual void backward_data(const View& dy, const float* w, const View& dx, void* workspace) = 0;  // overwrites dx
-  virtual void backward_weights(const View& x, const View& dy, float* dw, void* workspace) = 0;     // overwrites dw
+  // Overwrites dx. A device may refuse it for an input_use of kInput: nobody asks for the gradient of an image.
+  virtual void backward_data(const View& dy, const float* w, const View& dx, void* workspace) = 0;
+  virtual void backward_weights(const View& x, const View& dy, float* dw, void* workspace) = 0;  // overwrites dw
 };
 
 // ---- Batch normalisation, factored ---------------------------------------------------------------

@@ -12,6 +12,7 @@ namespace densetree {
 namespace {
 
 constexpr double kGiB = 0x1p30;
+constexpr bool kHasBFloat16 = false;  // convolutions take it; the kernels between them are fp32
 
 std::string version(int number) {  // 13000: "13.0"
   return fmt::format("{}.{}", number / 1000, number % 1000 / 10);
@@ -104,7 +105,7 @@ CudaDevice::CudaDevice(int index) {
 CudaDevice::~CudaDevice() {
   cudaSetDevice(stream_.device);
   cudaStreamSynchronize(stream_.handle);
-  cudnn_.reset();  // its handle works on the stream
+  convolutions_.reset();  // its handles work on the stream
   cudaStreamDestroy(stream_.handle);
   cudaStreamDestroy(uploads_.handle);
 }
@@ -129,7 +130,18 @@ DeviceInfo CudaDevice::info() const {
 }
 
 std::string CudaDevice::why_not(Precision precision) const {
-  return precision == Precision::kFloat32 ? "" : fmt::format("the CUDA device has no {} yet", name_of(precision));
+  if (precision == Precision::kFloat32) {
+    return "";
+  }
+  if (precision == Precision::kBFloat16 && !kHasBFloat16) {
+    return "the CUDA device has no bf16 yet";
+  }
+  int major = 0, minor = 0;
+  check_call(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream_.device), "why_not");
+  check_call(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, stream_.device), "why_not");
+  return major >= 8 ? ""
+                    : fmt::format("{} needs compute capability 8.0 or later; cuda:{} has {}.{}", name_of(precision),
+                                  stream_.device, major, minor);
 }
 
 Layout CudaDevice::layout(Use) const {

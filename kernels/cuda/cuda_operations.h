@@ -1,6 +1,6 @@
 // The CUDA device: one stream, on which every operation is queued, and one for uploads beside it; kernels of our own
-// over the shared functors, and cuDNN for convolutions. kernels/device.h documents every operation. Each file beside
-// this one holds the operations of one subject. All activations are interleaved (NHWC) fp32.
+// over the shared functors, cuDNN and cuBLASLt for convolutions. kernels/device.h documents every operation. Each file
+// beside this one holds the operations of one subject. All activations are interleaved (NHWC), fp32 or bf16.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,7 @@
 
 namespace densetree {
 namespace cuda {
-class CudnnContext;  // convolution.cc
+class ConvolutionContext;  // convolutions.h
 }
 
 class CudaDevice final : public Device {
@@ -84,8 +84,8 @@ class CudaDevice final : public Device {
   void activate(const char* operation) const;                        // makes this device the thread's current one
 
   cuda::Stream stream_;
-  cuda::Stream uploads_;                       // beside it: host memory to staging memory
-  std::shared_ptr<cuda::CudnnContext> cudnn_;  // made with the first convolution
+  cuda::Stream uploads_;                                    // beside it: host memory to staging memory
+  std::shared_ptr<cuda::ConvolutionContext> convolutions_;  // made with the first convolution
 };
 
 }  // namespace densetree
