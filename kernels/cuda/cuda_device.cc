@@ -12,7 +12,6 @@ namespace densetree {
 namespace {
 
 constexpr double kGiB = 0x1p30;
-constexpr bool kHasBFloat16 = false;  // convolutions take it; the kernels between them are fp32
 
 std::string version(int number) {  // 13000: "13.0"
   return fmt::format("{}.{}", number / 1000, number % 1000 / 10);
@@ -132,9 +131,6 @@ DeviceInfo CudaDevice::info() const {
 std::string CudaDevice::why_not(Precision precision) const {
   if (precision == Precision::kFloat32) {
     return "";
-  }
-  if (precision == Precision::kBFloat16 && !kHasBFloat16) {
-    return "the CUDA device has no bf16 yet";
   }
   int major = 0, minor = 0;
   check_call(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream_.device), "why_not");
