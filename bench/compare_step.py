@@ -4,13 +4,16 @@
     bench/compare_step.py                                  training, DenseNet-121, 224x224, batch 16, fp32, all cores
     bench/compare_step.py --what infer
     bench/compare_step.py --python /usr/bin/python3 --python venv/bin/python   the better of the two counts
+    bench/compare_step.py --device cuda --precision bf16 --batch-size 128 [--compile]
 
 Every contestant is a process of its own: `bench_step --worker` of this engine in its memory modes, and torch_step.py
 in PyTorch's. All are started and warmed up, then each runs one step in turn, A B C … A B C …, so that whatever else
 happens on the machine happens to all of them. While one runs the others wait without using a core.
 
 Memory is the peak of resident memory of the process (VmHWM), and that less what was resident before the model was
-built: libraries and interpreters do not count.
+built: libraries and interpreters do not count. On a GPU it is the device memory of the tensors, this engine's one
+allocation and the most that PyTorch's allocator handed out, and beside it what nvidia-smi saw the card's use grow by,
+which has contexts, libraries and caches in it. A peer that cannot run (no compiler, out of memory) is left out, by name.
 """
 import argparse
 import datetime
@@ -18,20 +21,36 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
+
+import torch_precision
 
 HERE = pathlib.Path(__file__).resolve().parent
 PEER_MODES = {"train": ["nchw", "channels_last", "memory_efficient"], "infer": ["nchw", "channels_last"]}
 
 
+def card_bytes(device):
+    """What nvidia-smi says is used of the card; None without one."""
+    if not device.startswith("cuda") or not shutil.which("nvidia-smi"):
+        return None
+    index = device.partition(":")[2] or "0"
+    asked = subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-i", index],
+                           capture_output=True, text=True)
+    return int(asked.stdout) << 20 if asked.stdout.strip().isdigit() else None
+
+
 class Contestant:
     """A worker process that runs steps when told to."""
 
-    def __init__(self, command, ours):
+    def __init__(self, command, ours, device):
         self.ours = ours
         self.command = command
+        self.device = device
+        self.device_seconds = []
+        self.card_before = card_bytes(device)
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.about = self.read()
         self.seconds = []
@@ -46,11 +65,24 @@ class Contestant:
         self.process.stdin.write(f"run {steps}\n")
         self.process.stdin.flush()
         answer = self.read()
-        self.peak = answer["peak_bytes"]
+        if self.device.startswith("cuda"):  # this engine's plan is all it ever allocates
+            self.peak = self.about["plan_bytes"] if self.ours else answer["device_peak_bytes"]
+        else:
+            self.peak = answer["peak_bytes"]
+        self.device_seconds += answer.get("device_seconds", [])
         return answer["seconds"]
 
+    def warm_up(self, steps):
+        self.run(steps)
+        self.device_seconds = []
+        used = card_bytes(self.device)
+        self.card = None if used is None or self.card_before is None else used - self.card_before
+
     def end(self):
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass  # it has died, and what it said is on standard error
         self.process.wait()
 
     def result(self, batch):
@@ -58,19 +90,43 @@ class Contestant:
         return {
             **self.about, "ours": self.ours, "seconds_median": median, "seconds_min": min(self.seconds),
             "seconds_max": max(self.seconds), "images_per_second": batch / median, "seconds": self.seconds,
-            "peak_bytes": self.peak, "step_bytes": self.peak - self.about["baseline_bytes"]}
+            "device_seconds": self.device_seconds, "peak_bytes": self.peak, "card_bytes": self.card,
+            "step_bytes": self.peak - (0 if self.device.startswith("cuda") else self.about["baseline_bytes"])}
 
 
-def start_all(args):
+def commands(args):
+    """[command, whether it is this engine's] of every contestant."""
     shape = ["--arch", args.arch, "--batch-size", str(args.batch_size), "--image-size", str(args.image_size),
-             "--threads", str(args.threads)]
-    contestants = []
+             "--threads", str(args.threads), "--device", args.device]
+    precision = ["--precision", args.precision] if args.precision != "fp32" else []
     for memory in args.memory if args.what == "train" else args.memory[:1]:
-        contestants.append(Contestant([args.bench_step, "--worker", args.what, "--memory", memory, *shape], True))
+        yield [args.bench_step, "--worker", args.what, "--memory", memory, *shape, *precision], True
+    amp = ["--amp", torch_precision.AMP[args.precision]]
     for python in args.python:
+        peer = [python, str(HERE / "torch_step.py"), args.what]
         for mode in PEER_MODES[args.what]:
-            contestants.append(Contestant([python, str(HERE / "torch_step.py"), args.what, mode, *shape], False))
-    return contestants
+            yield [*peer, mode, *shape, *amp], False
+        if args.compile:
+            yield [*peer, "channels_last", *shape, *amp, "--compile"], False
+
+
+def start_all(args, contestants):
+    """Fills the list with contestants that are warm; gives what the peers that did not get there died of."""
+    left_out = []
+    for command, ours in commands(args):
+        try:
+            contestant = Contestant(command, ours, args.device)
+            contestant.warm_up(args.warmup)
+        except (OSError, RuntimeError) as error:
+            if ours:
+                raise
+            left_out.append(str(error))
+            print(f"compare_step: left out: {error}", file=sys.stderr)
+        else:
+            contestants.append(contestant)
+    if all(c.ours for c in contestants):
+        raise RuntimeError("no peer could run; --python names an interpreter with torch")
+    return left_out
 
 
 def load_average():
@@ -109,6 +165,9 @@ def main():
     parser.add_argument("--memory", default=["shared"], type=lambda text: text.split(","),
                         help="this engine's memory modes, after commas (default: shared)")
     parser.add_argument("--python", action="append", help="an interpreter with torch; may be given several times")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--precision", choices=list(torch_precision.AMP), default="fp32")
+    parser.add_argument("--compile", action="store_true", help="PyTorch's best mode through torch.compile as well")
     parser.add_argument("--bench-step", default=str(HERE.parent / "build/release/bin/bench_step"))
     parser.add_argument("--rounds", type=int, default=7, help="measured steps of each")
     parser.add_argument("--warmup", type=int, default=2, help="steps of each before that")
@@ -120,9 +179,7 @@ def main():
     contestants = []
     load_before = load_average()
     try:
-        contestants = start_all(args)
-        for contestant in contestants:
-            contestant.run(args.warmup)
+        left_out = start_all(args, contestants)
         for round_number in range(args.rounds):
             for contestant in contestants:
                 contestant.seconds += contestant.run(1)
@@ -136,16 +193,17 @@ def main():
     results = [contestant.result(args.batch_size) for contestant in contestants]
     load_after = load_average()
     hardware = results[0]["hardware"]
-    print(f"{args.what} {args.arch}, {args.image_size}x{args.image_size}, batch {args.batch_size}, fp32, "
+    print(f"{args.what} {args.arch}, {args.image_size}x{args.image_size}, batch {args.batch_size}, {args.precision}, "
           f"{args.threads} threads on {hardware}; load average {load_before:.2f} before, {load_after:.2f} after\n")
     print(table(results))
     found = ratios(results, args.what)
-    if load_before > 0.7:
+    if load_before > 0.7 and args.device == "cpu":
         print("The machine was busy before this began: take these figures with caution.")
     if args.out:
         report = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                   "what": args.what, "arch": args.arch, "batch_size": args.batch_size, "image_size": args.image_size,
-                  "precision": "fp32", "threads": args.threads, "hardware": hardware, "kernel": platform.release(),
+                  "precision": args.precision, "device": args.device, "threads": args.threads, "hardware": hardware,
+                  "kernel": platform.release(), "left_out": left_out,
                   "load_before": load_before, "rounds": args.rounds, "warmup": args.warmup, "ratios": found,
                   "results": results}
         pathlib.Path(args.out).write_text(json.dumps(report, indent=1) + "\n")

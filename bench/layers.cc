@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "bench/harness.h"
+#include "kernels/device_array.h"
 
 namespace densetree::bench {
 namespace {
@@ -67,6 +68,9 @@ void add_convolution(Device& device, const std::string& family, const Convolutio
                                                  {"backward_data", Pass::kBackwardData},
                                                  {"backward_weights", Pass::kBackwardWeights}};
   for (const auto& [name, pass] : passes) {
+    if (pass == Pass::kBackwardData && shape.input_use == Use::kInput) {
+      continue;  // nobody asks for the gradient of an image
+    }
     add(fmt::format("{}/{}/{}->{}", family, name, text(shape.input), shape.out_channels),
         [&device, shape, pass = pass](State& state) { time_convolution(state, device, shape, pass); });
   }
@@ -202,8 +206,10 @@ void add_rest(Device& device, std::int64_t batch) {
   add(fmt::format("adam/{}", kParameters), [&device](State& state) {
     const std::size_t bytes = kParameters * sizeof(float);
     const Buffer g(device, bytes), m(device, bytes), v(device, bytes, 0, 1), w(device, bytes);
+    const AdamScalars step({.step = 10});
+    const DeviceArray<AdamScalars> scalars(device, std::span(&step, 1));
     time_loop(state, device, 7.0 * bytes, 0,
-              [&] { device.adam({.step = 10}, nullptr, kParameters, g.as(), m.as(), v.as(), w.as()); });
+              [&] { device.adam(scalars.data(), nullptr, kParameters, g.as(), m.as(), v.as(), w.as()); });
   });
   const Shape input{batch, kInputChannels, kSide, kSide};
   add("images_to_input/" + text(input), [=, &device](State& state) {

@@ -52,13 +52,13 @@ class Subject {
     }
   }
 
-  // One step as a trainer takes it: images in, loss or probabilities out.
+  // One step as a trainer takes it: images in, the loss of the step before out. Or images in, probabilities out.
   void run() {
     model_.set_images(pixels_, transforms_, training_);
     if (training_) {
       model_.set_targets(targets_);
       model_.train_step({});
-      last_ = model_.loss();
+      last_ = model_.loss(steps_++ > 0 ? 1 : 0);
     } else {
       model_.infer();
       last_ = model_.probabilities()[0];
@@ -83,6 +83,7 @@ class Subject {
   }
 
   bool training_;
+  std::int64_t steps_ = 0;
   nn::Model model_;
   std::vector<std::uint8_t> pixels_;
   std::vector<ImageTransform> transforms_;

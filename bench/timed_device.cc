@@ -47,6 +47,20 @@ class TimedConvolution final : public Convolution {
   double bytes_, flops_;
 };
 
+class TimedUpload final : public StagedUpload {
+ public:
+  TimedUpload(TimedDevice& device, std::size_t bytes, std::unique_ptr<StagedUpload> upload)
+      : StagedUpload(bytes), device_(device), upload_(std::move(upload)) {}
+
+ private:
+  void copy(void* to, const void* from, std::size_t bytes) override {
+    device_.measure("staged upload", 2.0 * bytes, 0, [&] { upload_->send(to, from, bytes); });
+  }
+
+  TimedDevice& device_;
+  std::unique_ptr<StagedUpload> upload_;
+};
+
 }  // namespace
 
 void TimedDevice::measure(const std::string& kind, double bytes, double flops, const std::function<void()>& body) {
@@ -62,6 +76,10 @@ void TimedDevice::measure(const std::string& kind, double bytes, double flops, c
 
 std::unique_ptr<Convolution> TimedDevice::make_convolution(const ConvolutionShape& shape) {
   return std::make_unique<TimedConvolution>(*this, shape, device_->make_convolution(shape));
+}
+
+std::unique_ptr<StagedUpload> TimedDevice::make_staged_upload(std::size_t bytes, void* memory) {
+  return std::make_unique<TimedUpload>(*this, bytes, device_->make_staged_upload(bytes, memory));
 }
 
 void TimedDevice::upload(void* to_device, const void* from_host, std::size_t bytes) {
@@ -179,9 +197,9 @@ void TimedDevice::l2_norm(const float* g, std::int64_t n, double* norm, void* wo
   measure("l2_norm", floats(n), 0, [&] { device_->l2_norm(g, n, norm, workspace); });
 }
 
-void TimedDevice::adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
-                       float* w) {
-  measure("adam", floats(7 * n), 0, [&] { device_->adam(step, norm, n, g, m, v, w); });
+void TimedDevice::adam(const AdamScalars* scalars, const double* norm, std::int64_t n, const float* g, float* m,
+                       float* v, float* w) {
+  measure("adam", floats(7 * n), 0, [&] { device_->adam(scalars, norm, n, g, m, v, w); });
 }
 
 double seconds_of(const Profile& profile, const std::string& prefix) {

@@ -2,6 +2,8 @@
 """PyTorch's side of compare_step.py: training steps or inference of a DenseNet, run on command.
 
 Standard input "run N": N steps, one JSON line with the seconds of each and the memory so far. Ends with the input.
+On a GPU the clock is read before a step and after it with the device idle both times, and CUDA events around it give
+the device's own time; memory is what PyTorch's allocator had handed out at most.
 """
 import argparse
 import json
@@ -21,6 +23,78 @@ def processor():
         return next((line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.machine())
 
 
+def make_optimizer(torch, net, device):
+    """Fused Adam where this PyTorch has it for the device, else foreach; and its name."""
+    try:
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+        for p in net.parameters():
+            p.grad = torch.zeros_like(p)
+        optimizer.step()  # PyTorch of old finds out here that the CPU has none
+        optimizer.zero_grad(set_to_none=True)
+        return optimizer, "fused Adam"
+    except (RuntimeError, TypeError):
+        return torch.optim.Adam(net.parameters(), lr=1e-3, foreach=True), "foreach Adam"
+
+
+def make_step(torch, args):
+    """A function that does one step and returns a number of its result, and what is to be told about it."""
+    import torch_densenet
+    import torch_precision
+    torch.manual_seed(1)
+    net, origin = torch_densenet.make(args.arch, args.labels, args.mode == "memory_efficient")
+    memory_format = torch.channels_last if args.mode == "channels_last" else torch.contiguous_format
+    net = net.to(args.device, memory_format=memory_format)
+    x = torch.randn(args.batch_size, 3, args.image_size, args.image_size).to(args.device, memory_format=memory_format)
+    y = torch.randint(0, 2, (args.batch_size, args.labels)).float().to(args.device)
+    about = {"network": origin, "optimizer": ""}
+    kind = args.device.split(":")[0]
+    if args.what == "train":
+        net.train()
+        optimizer, about["optimizer"] = make_optimizer(torch, net, args.device)
+        call = torch.compile(net) if args.compile else net
+
+        def step():
+            optimizer.zero_grad(set_to_none=True)
+            with torch_precision.autocast(torch, args.amp, kind):
+                loss = torch.nn.functional.mse_loss(torch.sigmoid(call(x)).float(), y)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+    else:
+        net.eval()
+        call = torch.compile(net) if args.compile else net
+
+        def step():
+            with torch.inference_mode(), torch_precision.autocast(torch, args.amp, kind):
+                return torch.sigmoid(call(x))[0, 0].item()
+    return step, about
+
+
+class Clock:
+    """Seconds of one call: by the wall, and on a GPU by its events too."""
+
+    def __init__(self, torch, device):
+        self.torch = torch
+        self.cuda = device.startswith("cuda")
+        self.device_seconds = []
+
+    def measure(self, step):
+        if not self.cuda:
+            start = time.perf_counter()
+            value = step()
+            return time.perf_counter() - start, value
+        begin, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self.torch.cuda.synchronize()
+        start = time.perf_counter()
+        begin.record()
+        value = step()
+        end.record()
+        self.torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        self.device_seconds.append(begin.elapsed_time(end) / 1e3)
+        return seconds, value
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["train", "infer"])
@@ -30,58 +104,43 @@ def main():
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--labels", type=int, default=14)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--amp", choices=["off", "tf32", "bf16"], default="off")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile")
     args = parser.parse_args()
 
     import torch
-    import torch_densenet
+    import torch_precision
     if args.threads:
         torch.set_num_threads(args.threads)
+    cuda = args.device.startswith("cuda")
+    if cuda:
+        torch.cuda.set_device(torch.device(args.device) if ":" in args.device else 0)
+        torch.backends.cudnn.benchmark = True  # the fastest that PyTorch has, not the first
+    torch_precision.set_up(torch, args.amp)
     baseline = process_bytes("VmRSS")  # Python, torch and all its libraries
-    torch.manual_seed(1)
-    net, origin = torch_densenet.make(args.arch, args.labels, args.mode == "memory_efficient")
-    memory_format = torch.channels_last if args.mode == "channels_last" else torch.contiguous_format
-    net = net.to(memory_format=memory_format)
-    x = torch.randn(args.batch_size, 3, args.image_size, args.image_size).contiguous(memory_format=memory_format)
-    y = torch.randint(0, 2, (args.batch_size, args.labels)).float()
-
-    optimizer_name = ""
-    if args.what == "train":
-        net.train()
-        try:
-            optimizer, optimizer_name = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True), "fused Adam"
-            for p in net.parameters():
-                p.grad = torch.zeros_like(p)
-            optimizer.step()  # PyTorch of old finds out here that the CPU has none
-            optimizer.zero_grad(set_to_none=True)
-        except (RuntimeError, TypeError):
-            optimizer, optimizer_name = torch.optim.Adam(net.parameters(), lr=1e-3, foreach=True), "foreach Adam"
-
-        def step():
-            optimizer.zero_grad(set_to_none=True)
-            loss = torch.nn.functional.mse_loss(torch.sigmoid(net(x)), y)
-            loss.backward()
-            optimizer.step()
-            return loss.item()
-    else:
-        net.eval()
-
-        def step():
-            with torch.inference_mode():
-                return torch.sigmoid(net(x))[0, 0].item()
+    step, about = make_step(torch, args)
+    clock = Clock(torch, args.device)
 
     def tell(**what):
         print(json.dumps(what), flush=True)
 
-    tell(name=f"torch {torch.__version__} {args.mode}", version=torch.__version__, hardware=processor(),
-         threads=torch.get_num_threads(), network=origin, optimizer=optimizer_name, python=sys.executable,
-         onednn="oneDNN" if torch.backends.mkldnn.is_available() else "no oneDNN", baseline_bytes=baseline)
+    name = f"torch {torch.__version__} {args.mode}" + ("+compile" if args.compile else "")
+    tell(name=name, version=torch.__version__, hardware=torch.cuda.get_device_name() if cuda else processor(),
+         threads=torch.get_num_threads(), python=sys.executable, amp=args.amp, baseline_bytes=baseline,
+         cudnn=torch.backends.cudnn.version() if cuda else None,
+         onednn="oneDNN" if torch.backends.mkldnn.is_available() else "no oneDNN", **about)
     for command in sys.stdin:
         seconds, value = [], 0.0
+        clock.device_seconds = []
         for _ in range(int(command.split()[1])):
-            start = time.perf_counter()
-            value = step()
-            seconds.append(time.perf_counter() - start)
-        tell(seconds=seconds, peak_bytes=process_bytes("VmHWM"), value=value)
+            wall, value = clock.measure(step)
+            seconds.append(wall)
+        answer = {"seconds": seconds, "peak_bytes": process_bytes("VmHWM"), "value": value}
+        if cuda:
+            answer |= {"device_seconds": clock.device_seconds, "device_peak_bytes": torch.cuda.max_memory_allocated(),
+                       "device_reserved_bytes": torch.cuda.max_memory_reserved()}
+        tell(**answer)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-# Decides whether the CUDA device is built and finds what it needs: nvcc, the toolkit's static runtime, and cuDNN
-# (9.8 or later). Sets DENSETREE_HAVE_CUDA and defines CuDNN::CuDNN and densetree_cuda_options.
+# Decides whether the CUDA device is built and finds what it needs: nvcc, the toolkit's static runtime and cuBLASLt, and
+# cuDNN (9.8 or later). Sets DENSETREE_HAVE_CUDA and defines CuDNN::CuDNN, CublasLt::CublasLt and densetree_cuda_options.
 #
 # By default one GPU architecture is compiled to machine code and every other one since Turing is served by PTX, which
 # the driver compiles when it is first run; that keeps builds short. Releases carry code for all (preset cuda-all).
@@ -27,6 +27,9 @@ if(NOT DENSETREE_CUDA STREQUAL "OFF")
     find_package(CUDAToolkit QUIET)
     find_path(CuDNN_INCLUDE_DIR cudnn_backend.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
     find_library(CuDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolkit_LIBRARY_DIR})
+    find_path(CublasLt_INCLUDE_DIR cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+    find_library(CublasLt_LIBRARY NAMES cublasLt libcublasLt.so.${CUDAToolkit_VERSION_MAJOR}
+      HINTS ${CUDAToolkit_LIBRARY_DIR})
   endif()
   if(NOT CMAKE_CUDA_COMPILER)
     set(why_not "no CUDA compiler was found; set CUDACXX or put nvcc on PATH")
@@ -34,6 +37,8 @@ if(NOT DENSETREE_CUDA STREQUAL "OFF")
     set(why_not "the CUDA toolkit of ${CMAKE_CUDA_COMPILER} was not found; set CUDAToolkit_ROOT")
   elseif(NOT CuDNN_INCLUDE_DIR OR NOT CuDNN_LIBRARY)
     set(why_not "cuDNN 9 was not found; install it, or set CuDNN_INCLUDE_DIR and CuDNN_LIBRARY")
+  elseif(NOT CublasLt_INCLUDE_DIR OR NOT CublasLt_LIBRARY)
+    set(why_not "the toolkit's cuBLASLt was not found; install it, or set CublasLt_INCLUDE_DIR and CublasLt_LIBRARY")
   else()
     set(DENSETREE_HAVE_CUDA ON)
   endif()
@@ -44,6 +49,9 @@ if(DENSETREE_HAVE_CUDA)
   add_library(CuDNN::CuDNN UNKNOWN IMPORTED)
   set_target_properties(CuDNN::CuDNN PROPERTIES IMPORTED_LOCATION "${CuDNN_LIBRARY}"
     INTERFACE_INCLUDE_DIRECTORIES "${CuDNN_INCLUDE_DIR}")
+  add_library(CublasLt::CublasLt UNKNOWN IMPORTED)
+  set_target_properties(CublasLt::CublasLt PROPERTIES IMPORTED_LOCATION "${CublasLt_LIBRARY}"
+    INTERFACE_INCLUDE_DIRECTORIES "${CublasLt_INCLUDE_DIR}")
   # A kernel that spills registers or keeps anything in local memory is a warning, and so an error.
   set(cuda_flags -std=c++20 "SHELL:-Xcompiler -Wall,-Wextra"
     "SHELL:-Xptxas --warn-on-spills,--warn-on-local-memory-usage")

@@ -3,6 +3,21 @@
 #include "kernels/core/error.h"
 
 namespace densetree {
+namespace {
+
+const char* suffix_of(Tape::Phase phase) {
+  switch (phase) {
+    case Tape::Phase::kForward:
+      return " forward";
+    case Tape::Phase::kRecompute:
+      return " again";
+    case Tape::Phase::kBackward:
+      return " backward";
+  }
+  fail("tape: unknown phase {}", static_cast<int>(phase));
+}
+
+}  // namespace
 
 Tensor Tensor::slice(std::int64_t begin, std::int64_t count) const {
   check(begin >= 0 && count > 0 && begin <= shape.c && count <= shape.c - begin,
@@ -139,6 +154,7 @@ int Tape::push_step(int operation, Phase phase, const Uses& uses) {
   const bool backward = phase != Phase::kForward;
   schedule_.push_back({operation, phase});
   moves_.emplace_back();
+  labels_.push_back(operations_[operation]->name() + suffix_of(phase));
   for (const StorageId id : uses.reads) {
     touch(id, step, backward);
   }
@@ -218,6 +234,7 @@ void Tape::run_steps(std::size_t begin, std::size_t end) {
     }
     void* workspace = step.workspace < 0 ? nullptr : base_ + planner_.buffer(step.workspace).offset;
     const Run run{device_, memory_, workspace, step.phase == Phase::kRecompute, step.mode};
+    const Range range(device_, labels_[index].c_str());
     if (step.phase == Phase::kBackward) {
       operations_[step.operation]->backward(run);
     } else {

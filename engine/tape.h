@@ -151,6 +151,7 @@ class Tape {
   std::vector<void*> memory_;
   std::vector<std::vector<StorageId>> moves_;  // by step: storages that change to their second buffer here
   std::vector<std::vector<int>> ends_;         // by step: buffers whose lifetime ends here
+  std::vector<std::string> labels_;            // by step: "conv0 backward", for profilers
   bool poison_ = false;
 };
 

@@ -1,5 +1,7 @@
 #include "kernels/device.h"
 
+#include <cmath>
+
 #include "kernels/core/error.h"
 #include "kernels/cpu/cpu_device.h"
 #ifdef DENSETREE_HAVE_CUDA
@@ -30,6 +32,15 @@ std::unique_ptr<Device> open_cuda([[maybe_unused]] int index) {
   return nullptr;  // not reached: count is 0
 #endif
 }
+
+class DirectReplay final : public Replay {
+ public:
+  explicit DirectReplay(std::function<void()> work) : work_(std::move(work)) {}
+  void run() override { work_(); }
+
+ private:
+  std::function<void()> work_;
+};
 
 }  // namespace
 
@@ -64,6 +75,34 @@ void ConvolutionShape::validate() const {
             padding >= 0,
         "{} padding {}: sizes, kernel and stride must be positive and padding not negative", describe(), padding);
   check(input.h + 2 * padding >= kernel && input.w + 2 * padding >= kernel, "{}: the output is empty", describe());
+}
+
+AdamScalars::AdamScalars(const AdamStep& s)
+    : beta1(static_cast<float>(s.beta1)),
+      rest1(static_cast<float>(1 - s.beta1)),
+      beta2(static_cast<float>(s.beta2)),
+      rest2(static_cast<float>(1 - s.beta2)),
+      decay(static_cast<float>(1 - s.lr * s.weight_decay)),
+      step_size(static_cast<float>(s.lr / (1 - std::pow(s.beta1, static_cast<double>(s.step))))),
+      root_correction(static_cast<float>(1 / std::sqrt(1 - std::pow(s.beta2, static_cast<double>(s.step))))),
+      eps(static_cast<float>(s.eps)),
+      clip_norm(s.clip_norm) {
+  check(s.step >= 1, "adam: step {} is not counted from 1", s.step);
+}
+
+void StagedUpload::send(void* to, const void* from, std::size_t bytes) {
+  check(bytes <= bytes_, "a staged upload of {} bytes was made for {} at most", bytes, bytes_);
+  copy(to, from, bytes);
+}
+
+double Readback::read(int ago) {
+  check(ago >= 0 && ago < kKept, "a readback keeps the last {} values; the one {} ago is asked for", kKept, ago);
+  check(ago < taken_, "a readback is asked for the value {} ago; {} were taken", ago, taken_);
+  return wait(static_cast<int>((taken_ - 1 - ago) % kKept));
+}
+
+std::unique_ptr<Replay> make_direct_replay(std::function<void()> work) {
+  return std::make_unique<DirectReplay>(std::move(work));
 }
 
 std::unique_ptr<Device> make_device(const std::string& name, int threads) {

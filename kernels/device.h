@@ -5,7 +5,8 @@
 //  - All pointers are device pointers of this device. Per-channel arrays are float[C] (C of the view) unless they say
 //    otherwise.
 //  - Operations are queued in order on the device's stream; synchronize() waits. On the CPU they run at once.
-//  - Nothing here allocates after make_convolution(): scratch memory is handed in as `workspace`.
+//  - Nothing here allocates but what makes something (make_…, and a Replay in its first two runs): scratch memory is
+//    handed in as `workspace`.
 //  - Operations check shapes and throw Error naming the operation. Numbers are computed in fp32 with
 //    reductions in fp64, in an order that does not depend on the number of threads.
 //  - x, y are values; dx, dy their gradients. Each function says whether it overwrites or accumulates.
@@ -13,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -72,8 +74,9 @@ class Convolution {
   virtual ~Convolution() = default;
   virtual std::size_t workspace_bytes() const = 0;  // for the hungriest of the three below
   virtual void forward(const View& x, const float* w, const View& y, void* workspace) = 0;
-  virtual void backward_data(const View& dy, const float* w, const View& dx, void* workspace) = 0;  // overwrites dx
-  virtual void backward_weights(const View& x, const View& dy, float* dw, void* workspace) = 0;     // overwrites dw
+  // Overwrites dx. A device may refuse it for an input_use of kInput: nobody asks for the gradient of an image.
+  virtual void backward_data(const View& dy, const float* w, const View& dx, void* workspace) = 0;
+  virtual void backward_weights(const View& x, const View& dy, float* dw, void* workspace) = 0;  // overwrites dw
 };
 
 // ---- Batch normalisation, factored ---------------------------------------------------------------
@@ -118,6 +121,62 @@ struct AdamStep {
   double clip_norm = 0;     // 0: off. Gradients are scaled by min(1, clip_norm / norm)
 };
 
+// What a step of Adam is to all parameters alike. It lies in device memory, so that work which is captured once and run
+// every step takes each step's own.
+struct AdamScalars {
+  float beta1, rest1, beta2, rest2;              // rest = 1 − β, rounded once: 1 − 0.999f would be off by 1e-5
+  float decay, step_size, root_correction, eps;  // 1 − lr·weight_decay, lr/(1 − β1ᵗ), 1/sqrt(1 − β2ᵗ)
+  double clip_norm;
+
+  explicit AdamScalars(const AdamStep& step);  // throws Error where steps are not counted from 1
+};
+
+// ---- Steps that wait for nothing -----------------------------------------------------------------
+// Work that is run again and again. Device::capture() says what a device may make of it.
+class Replay {
+ public:
+  virtual ~Replay() = default;
+  virtual void run() = 0;  // queues it
+};
+// Calls `work` in every run.
+std::unique_ptr<Replay> make_direct_replay(std::function<void()> work);
+
+// Uploads that travel while earlier work computes.
+class StagedUpload {
+ public:
+  virtual ~StagedUpload() = default;
+  // Copies bytes from the host to device memory, in order with what is queued before and after. `from` may be changed
+  // as soon as this returns. Waits only while the upload before the last one is still travelling. Throws Error where
+  // there are more bytes than it was made for.
+  void send(void* to, const void* from, std::size_t bytes);
+
+ protected:
+  explicit StagedUpload(std::size_t bytes) : bytes_(bytes) {}
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+
+ private:
+  std::size_t bytes_;
+};
+
+// A number in device memory, as it was at two points of the queue, read while later work computes.
+class Readback {
+ public:
+  virtual ~Readback() = default;
+  // Queues a copy of *from. Of all that were taken the last two can be read.
+  void take(const double* from) { copy(from, static_cast<int>(taken_++ % kKept)); }
+  // What was taken last (ago 0) or before that (ago 1); waits for the queue up to there. Throws Error where nothing
+  // was.
+  double read(int ago);
+
+ protected:
+  static constexpr int kKept = 2;
+  virtual void copy(const double* from, int slot) = 0;
+  virtual double wait(int slot) = 0;
+
+ private:
+  std::int64_t taken_ = 0;
+};
+
 struct DeviceInfo {
   std::string name;      // "cpu", "cuda:0"
   std::string hardware;  // "AMD EPYC 9B14, AVX-512" or "NVIDIA H200"
@@ -144,6 +203,19 @@ class Device {
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
   virtual void fill(void* memory, std::uint8_t value, std::size_t bytes) = 0;
   virtual void synchronize() = 0;
+
+  // Device memory that a staged upload of up to so many bytes works in, and one made on such memory.
+  virtual std::size_t staging_bytes(std::size_t bytes) const = 0;
+  virtual std::unique_ptr<StagedUpload> make_staged_upload(std::size_t bytes, void* memory) = 0;
+  virtual std::unique_ptr<Readback> make_readback() = 0;
+  // Each run() of the replay does what `work` does, from what lies in memory then. `work` queues operations of this
+  // device, the same ones on the same memory in every call, and neither waits, uploads nor downloads. CUDA calls it in
+  // the first run (libraries prepare themselves then), captures a second call as a graph, and launches that from there
+  // on; the CPU calls it in every run.
+  virtual std::unique_ptr<Replay> capture(std::function<void()> work) = 0;
+  // A stretch of work by name, for the timeline of a profiler; may be nested. See Range.
+  virtual void push_range(const char*) {}
+  virtual void pop_range() {}
 
   // Convolution.
   virtual std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) = 0;
@@ -212,12 +284,25 @@ class Device {
 
   // *norm = sqrt(Σ g²) (double in device memory). The workspace is reduction_bytes(1) long.
   virtual void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) = 0;
-  // Adam (Kingma & Ba 2015) over all n parameters in one pass; with clip_norm it reads *norm, else norm may be null.
-  virtual void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
+  // Adam (Kingma & Ba 2015) over all n parameters in one pass. The scalars lie in device memory. Gradients are clipped
+  // where they say so and norm is given.
+  virtual void adam(const AdamScalars* scalars, const double* norm, std::int64_t n, const float* g, float* m, float* v,
                     float* w) = 0;
 
   // Label trees: scores of nodes, histograms, posteriors, answers.
   virtual std::unique_ptr<TreeOperations> make_tree_operations() = 0;
+};
+
+// The stretch of work until its end of scope.
+class Range {
+ public:
+  Range(Device& device, const char* name) : device_(device) { device.push_range(name); }
+  ~Range() { device_.pop_range(); }
+  Range(const Range&) = delete;
+  Range& operator=(const Range&) = delete;
+
+ private:
+  Device& device_;
 };
 
 // "auto", "cpu", "cuda" or "cuda:N". auto takes CUDA where a device answers, else the CPU. threads 0: all cores.

@@ -103,7 +103,27 @@ std::size_t ModelPlan::persistent_bytes() const {
   const std::size_t weights = aligned(parameters_.size(Kind::kWeight) * sizeof(float));
   const std::size_t running = aligned(parameters_.size(Kind::kRunning) * sizeof(float));
   const std::size_t norm = aligned(sizeof(double)) + aligned(device_.reduction_bytes(1));
-  return (training_ ? 3 : 1) * weights + running + norm;
+  const StepInputs inputs = step_inputs();
+  std::size_t rest = aligned(inputs.adam) + aligned(options_.positive_weights.size() * sizeof(float));
+  for (const std::size_t bytes : {inputs.pixels, inputs.transforms, inputs.targets, inputs.adam}) {
+    rest += aligned(device_.staging_bytes(bytes));
+  }
+  return (training_ ? 3 : 1) * weights + running + norm + rest;
+}
+
+ModelPlan::StepInputs ModelPlan::step_inputs() const {
+  const ModelOptions& o = options_;
+  const auto batch = static_cast<std::size_t>(o.batch_size);
+  StepInputs inputs;
+  if (o.source_size > 0) {
+    inputs.pixels = batch * static_cast<std::size_t>(o.source_size * o.source_size);
+    inputs.transforms = batch * sizeof(ImageTransform);
+  }
+  if (training_) {
+    inputs.targets = batch * static_cast<std::size_t>(o.labels) * sizeof(float);
+    inputs.adam = sizeof(AdamScalars);
+  }
+  return inputs;
 }
 
 std::size_t ModelPlan::step_bytes() const {
@@ -148,6 +168,23 @@ Model::Model(Device& device, const ModelOptions& options) : device_(device), pla
   }
   norm_ = reinterpret_cast<double*>(take(sizeof(double)));
   norm_workspace_ = take(device.reduction_bytes(1));
+  const ModelPlan::StepInputs inputs = plan_.step_inputs();
+  adam_ = reinterpret_cast<AdamScalars*>(take(inputs.adam));
+  if (const std::size_t bytes = options.positive_weights.size() * sizeof(float); bytes > 0) {
+    positive_weights_ = reinterpret_cast<float*>(take(bytes));
+    device.upload(positive_weights_, options.positive_weights.data(), bytes);
+  }
+  const auto stage = [&](std::size_t bytes) {
+    void* memory = take(device.staging_bytes(bytes));
+    return bytes > 0 ? device.make_staged_upload(bytes, memory) : nullptr;
+  };
+  pixel_upload_ = stage(inputs.pixels);
+  transform_upload_ = stage(inputs.transforms);
+  target_upload_ = stage(inputs.targets);
+  adam_upload_ = stage(inputs.adam);
+  if (plan_.training_) {
+    losses_ = device.make_readback();
+  }
   gaps_ = plan_.parameters_.gaps();
   for (Graph* graph : {plan_.training_.get(), plan_.inference_.get()}) {
     if (graph) {
@@ -325,8 +362,8 @@ void Model::set_images(std::span<const std::uint8_t> pixels, std::span<const Ima
         o.batch_size, o.source_size, o.source_size);
   check(!training || count == static_cast<std::size_t>(o.batch_size),
         "training takes whole batches of {} images; this one has {}", o.batch_size, count);
-  device_.upload(g.tape.address(g.pixels), pixels.data(), pixels.size());
-  device_.upload(g.tape.address(g.transforms), transforms.data(), count * sizeof(ImageTransform));
+  pixel_upload_->send(g.tape.address(g.pixels), pixels.data(), pixels.size());
+  transform_upload_->send(g.tape.address(g.transforms), transforms.data(), count * sizeof(ImageTransform));
   if (count < static_cast<std::size_t>(o.batch_size)) {
     auto* rest = static_cast<std::byte*>(g.tape.address(g.pixels)) + pixels.size();
     device_.fill(rest, 0, o.batch_size * image - pixels.size());
@@ -365,36 +402,59 @@ void Model::set_targets(std::span<const float> targets) {
   Graph& g = graph(true);
   check(static_cast<std::int64_t>(targets.size()) == options().batch_size * options().labels,
         "{} targets are not {} images times {} labels", targets.size(), options().batch_size, options().labels);
-  device_.upload(g.tape.address(g.targets), targets.data(), targets.size_bytes());
+  target_upload_->send(g.tape.address(g.targets), targets.data(), targets.size_bytes());
 }
 
 void Model::train_step(AdamStep step) {
+  const Graph& g = graph(true);
+  step.step = steps_ + 1;
+  const AdamScalars scalars(step);
+  adam_upload_->send(adam_, &scalars, sizeof scalars);
+  const bool clipping = step.clip_norm > 0;
+  std::unique_ptr<Replay>& replay = training_[clipping];
+  if (!replay) {
+    replay = replay_of([this, clipping] { queue_training(clipping); });
+  }
+  replay->run();
+  losses_->take(static_cast<const double*>(g.tape.address(g.loss)));
+  ++steps_;
+}
+
+// A step without what changes from step to step: that lies in device memory.
+void Model::queue_training(bool clipping) {
   Graph& g = graph(true);
   if (g.positive_weights >= 0) {
-    device_.upload(g.tape.address(g.positive_weights), options().positive_weights.data(),
-                   options().labels * sizeof(float));
+    device_.copy(g.tape.address(g.positive_weights), positive_weights_, options().labels * sizeof(float));
   }
   g.tape.run();
+  const Range range(device_, "adam");
   const std::int64_t count = plan_.parameters_.size(Kind::kWeight);
   auto* gradients = static_cast<float*>(g.tape.address(g.gradients));
   for (const auto& [begin, end] : gaps_) {
     device_.fill(gradients + begin, 0, (end - begin) * sizeof(float));
   }
-  if (step.clip_norm > 0) {
+  if (clipping) {
     device_.l2_norm(gradients, count, norm_, norm_workspace_);
   }
-  step.step = ++steps_;
-  device_.adam(step, norm_, count, gradients, first_moment_, second_moment_, plan_.memory_->weights);
+  device_.adam(adam_, clipping ? norm_ : nullptr, count, gradients, first_moment_, second_moment_,
+               plan_.memory_->weights);
 }
 
 void Model::infer() {
-  graph(false).tape.run();
+  Tape& tape = graph(false).tape;
+  if (!inference_) {
+    inference_ = replay_of([&tape] { tape.run(); });
+  }
+  inference_->run();
 }
 
-double Model::loss() {
-  double value = 0;
-  device_.download(&value, graph(true).tape.address(graph(true).loss), sizeof value);
-  return value;
+std::unique_ptr<Replay> Model::replay_of(std::function<void()> work) {
+  return options().capture ? device_.capture(std::move(work)) : make_direct_replay(std::move(work));
+}
+
+double Model::loss(int ago) {
+  check(losses_ != nullptr, "this model was not made to train");
+  return losses_->read(ago);
 }
 
 double Model::gradient_norm() {
@@ -447,6 +507,8 @@ std::vector<float> Model::features() {
 }
 
 void Model::set_poison(bool poison) {
+  training_ = {};  // captured as they were
+  inference_.reset();
   for (Graph* graph : {plan_.training_.get(), plan_.inference_.get()}) {
     if (graph) {
       graph->tape.set_poison(poison);

@@ -3,7 +3,9 @@
 // A ModelPlan books everything a model will need without allocating it; a Model is a plan with its one allocation.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -31,6 +33,7 @@ struct ModelOptions {
   Precision precision = Precision::kFloat32;
   LossKind loss = LossKind::kMse;
   std::vector<float> positive_weights;  // per label, or empty
+  bool capture = true;                  // a step may become one graph (Device::capture); the results are the same
 };
 
 // One network laid on a tape, and where its inputs and results are.
@@ -53,7 +56,8 @@ class ModelPlan {
   const Graph* training() const { return training_.get(); }
   const Graph* inference() const { return inference_.get(); }
 
-  // Weights, running statistics and, where it trains, Adam's moments: kept over all steps.
+  // Weights, running statistics and, where it trains, Adam's moments: kept over all steps. And where a step's inputs
+  // wait for their turn on devices that upload beside the computing.
   std::size_t persistent_bytes() const;
   // Of a step: the larger of the two graphs, which take turns.
   std::size_t step_bytes() const;
@@ -61,6 +65,11 @@ class ModelPlan {
 
  private:
   friend class Model;
+  // What the host gives to every step: bytes of each at most, 0 where there is none.
+  struct StepInputs {
+    std::size_t pixels = 0, transforms = 0, targets = 0, adam = 0;
+  };
+  StepInputs step_inputs() const;
   std::unique_ptr<Graph> build(bool training);
 
   Device& device_;
@@ -77,6 +86,8 @@ class Model {
  public:
   // Throws Error when the device cannot hold it, saying what the plan needs and which batch would fit.
   Model(Device& device, const ModelOptions& options);
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
 
   const ModelOptions& options() const { return plan_.options(); }
   const ModelPlan& plan() const { return plan_; }
@@ -100,11 +111,13 @@ class Model {
   void set_images(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms, bool training);
   void set_input(std::span<const float> nchw, bool training);  // float (N, 3, S, S) instead
   void set_targets(std::span<const float> targets);            // (N, L), NaN where missing
-  // Forward, backward and Adam. step.step is set to the number of steps taken, this one included.
+  // Forward, backward and Adam. step.step is set to the number of steps taken, this one included. Like what sets the
+  // inputs, it queues its work and does not wait for it; everything below does.
   void train_step(AdamStep step);
   void infer();
 
-  double loss();                         // of the last training step
+  // Of the last training step, or of the one before (ago 1): that one can be read while the last one computes.
+  double loss(int ago = 0);
   double gradient_norm();                // of the last training step with clipping on
   std::vector<float> training_logits();  // (N, L)
   std::vector<float> logits();           // of the last infer()
@@ -119,6 +132,8 @@ class Model {
 
  private:
   Graph& graph(bool training);
+  void queue_training(bool clipping);
+  std::unique_ptr<Replay> replay_of(std::function<void()> work);
   const Tensor& kept_features() const;
   std::vector<float> download(const void* from, std::int64_t count, DType type = DType::kFloat32) const;
   float* array_of(const Parameters::Entry& entry) const;
@@ -130,6 +145,12 @@ class Model {
   float *first_moment_ = nullptr, *second_moment_ = nullptr;
   double* norm_ = nullptr;
   void* norm_workspace_ = nullptr;
+  AdamScalars* adam_ = nullptr;
+  float* positive_weights_ = nullptr;
+  std::unique_ptr<StagedUpload> pixel_upload_, transform_upload_, target_upload_, adam_upload_;
+  std::unique_ptr<Readback> losses_;
+  std::array<std::unique_ptr<Replay>, 2> training_;  // without and with clipping; made when first needed
+  std::unique_ptr<Replay> inference_;
   std::int64_t steps_ = 0;
   std::vector<std::vector<float>> saved_;  // what save() handed to a writer
   std::int64_t saved_steps_ = 0;

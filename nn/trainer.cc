@@ -3,7 +3,6 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "engine/data/loader.h"
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
 #include "kernels/core/error.h"
@@ -31,7 +30,8 @@ ModelOptions model_options(const TrainOptions& o, const data::Dataset& dataset, 
           .memory = o.memory,
           .precision = o.precision,
           .loss = o.loss,
-          .positive_weights = std::move(positive_weights)};
+          .positive_weights = std::move(positive_weights),
+          .capture = o.capture};
 }
 
 // Per label: negatives over positives among the rows, within 1 … 50; empty unless asked for.
@@ -216,14 +216,48 @@ bool Trainer::train_epoch(const std::atomic<bool>& stop) {
   data::Loader loader(dataset_, options_.labels, train_rows_, o);
   loader.start(progress_.epoch, progress_.batch);
   const auto start = std::chrono::steady_clock::now();
-  while (const data::Batch* batch = loader.next()) {
+  while (const data::Batch* batch = next_batch(loader)) {
     if (stop) {
+      collect(0);
       return false;
     }
-    model_.set_images(batch->pixels, batch->transforms, true);
-    model_.set_targets(batch->targets);
-    model_.train_step({.lr = rate(), .weight_decay = options_.weight_decay, .clip_norm = options_.clip_norm});
-    const double loss = model_.loss();
+    queue_step(*batch);
+    const bool checkpoint = options_.checkpoint_steps > 0 && model_.steps() % options_.checkpoint_steps == 0;
+    collect(checkpoint ? 0 : 1);
+    if (checkpoint) {
+      save(last(), true);
+    }
+  }
+  collect(0);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  finish_epoch(seconds, loader.waited_seconds() / std::max(seconds, 1e-9));
+  return true;
+}
+
+// Where the loader is behind, the device first finishes what it has: then all the time that next() waits, and counts,
+// is time in which the device waits too.
+const data::Batch* Trainer::next_batch(data::Loader& loader) {
+  const Range range(model_.device(), "next batch");
+  if (!loader.ready()) {
+    collect(0);
+  }
+  return loader.next();
+}
+
+void Trainer::queue_step(const data::Batch& batch) {
+  const Range range(model_.device(), "queue a step");
+  model_.set_images(batch.pixels, batch.transforms, true);
+  model_.set_targets(batch.targets);
+  model_.train_step({.lr = rate(), .weight_decay = options_.weight_decay, .clip_norm = options_.clip_norm});
+  ++queued_;
+}
+
+// Waits for queued steps until only `leave` are left, and books their losses. With one left, the device computes while
+// the next batch is fetched and sent.
+void Trainer::collect(int leave) {
+  const Range range(model_.device(), "collect losses");
+  for (; queued_ > leave; --queued_) {
+    const double loss = model_.loss(queued_ - 1);
     check(std::isfinite(loss), "the loss became {} in epoch {}, step {}; use a smaller --lr or --clip-norm 1", loss,
           progress_.epoch + 1, progress_.batch + 1);
     progress_.loss_sum += loss;
@@ -232,13 +266,7 @@ bool Trainer::train_epoch(const std::atomic<bool>& stop) {
       listener_.progress(progress_.epoch + 1, progress_.batch * options_.batch_size, batches_ * options_.batch_size,
                          progress_.loss_sum / static_cast<double>(progress_.batch));
     }
-    if (options_.checkpoint_steps > 0 && model_.steps() % options_.checkpoint_steps == 0) {
-      save(last(), true);
-    }
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  finish_epoch(seconds, loader.waited_seconds() / std::max(seconds, 1e-9));
-  return true;
 }
 
 void Trainer::finish_epoch(double seconds, double waiting) {
@@ -253,6 +281,7 @@ void Trainer::finish_epoch(double seconds, double waiting) {
                        .waiting = waiting};
   metrics.val_loss = metrics.train_loss;  // without validation images the training loss decides
   if (!val_rows_.empty()) {
+    const Range range(model_.device(), "validate");
     const Scores scores = score(model_, dataset_, options_.labels, val_rows_);
     metrics.val_loss = mean_loss(options_.loss, scores, positive_weights_);
     if (listener_.auroc) {
@@ -294,6 +323,7 @@ void Trainer::write_metrics() const {
 }
 
 void Trainer::save(const fs::path& path, bool state) {
+  const Range range(model_.device(), "save");
   CheckpointMeta meta{
       .arch = options_.arch.name,
       .labels = options_.labels.names(),

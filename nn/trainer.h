@@ -20,6 +20,7 @@
 #include "engine/data/augment.h"
 #include "engine/data/dataset.h"
 #include "engine/data/labels.h"
+#include "engine/data/loader.h"
 #include "nn/model.h"
 #include "nn/schedule.h"
 #include "nn/scoring.h"
@@ -36,6 +37,7 @@ struct TrainOptions {
   std::int64_t early_stopping = 0;  // stop after so many epochs without a better validation loss; 0: never
   LossKind loss = LossKind::kMse;
   Precision precision = Precision::kFloat32;
+  bool capture = true;    // a step may become one graph; the results are the same
   bool balanced = false;  // weigh positives by negatives/positives of the training images, 1 to 50
   MemoryMode memory = MemoryMode::kShared;
   data::AugmentOptions augment;
@@ -51,7 +53,7 @@ struct EpochMetrics {
   double train_loss = 0, val_loss = 0;
   std::optional<double> val_auroc;  // mean over labels where defined
   double seconds = 0, images_per_second = 0;
-  double waiting = 0;  // share of the time that steps waited for images
+  double waiting = 0;  // share of the time that the device waited for images
 };
 
 // What training tells while it runs; each may be empty.
@@ -77,6 +79,9 @@ class Trainer {
 
  private:
   bool train_epoch(const std::atomic<bool>& stop);
+  const data::Batch* next_batch(data::Loader& loader);
+  void queue_step(const data::Batch& batch);
+  void collect(int leave);
   void finish_epoch(double seconds, double waiting);
   void save(const std::filesystem::path& path, bool state);
   void restore();
@@ -92,9 +97,10 @@ class Trainer {
   std::vector<std::int64_t> train_rows_, val_rows_;
   std::vector<float> positive_weights_;
   Model model_;
+  int queued_ = 0;  // steps whose losses are not in progress_ yet
 
   struct Progress {
-    std::int64_t epoch = 0, batch = 0;  // where the next step is
+    std::int64_t epoch = 0, batch = 0;  // where the next step is, behind those that are queued
     double loss_sum = 0;                // of this epoch's batches so far
     double best_loss = std::numeric_limits<double>::infinity();
     std::int64_t since_best = 0, since_drop = 0, drops = 0;

@@ -194,6 +194,8 @@ void add_options(CLI::App& command, Flags& flags) {
   command.add_option("--workers", o.workers, "threads that load images")->capture_default_str();
   command.add_option("--checkpoint-steps", o.checkpoint_steps, "save every so many steps too; 0: after epochs only")
       ->capture_default_str();
+  command.add_option("--capture", o.capture, "queue a step as one graph where the device can (true, false)")
+      ->capture_default_str();
   command.add_option("--init", o.init, "weights to start from (safetensors, torchvision's names)");
   command.add_flag("--resume", flags.resume, "continue the run in --out; settings are its own unless given");
 }

@@ -128,6 +128,12 @@ class Loader::Impl {
     return &slot.batch;
   }
 
+  bool ready() {
+    const std::unique_lock lock(mutex_);
+    check(started_, "the loader was asked for a batch before start()");
+    return to_deliver_ == batches() || slot_of(to_deliver_).ready == to_deliver_;
+  }
+
   double waited_seconds() const { return std::chrono::duration<double>(waited_).count(); }
 
  private:
@@ -254,6 +260,9 @@ void Loader::start(std::int64_t epoch, std::int64_t first_batch) {
 }
 const Batch* Loader::next() {
   return impl_->next();
+}
+bool Loader::ready() const {
+  return impl_->ready();
 }
 double Loader::waited_seconds() const {
   return impl_->waited_seconds();

@@ -67,6 +67,9 @@ class Loader {
   // Rethrows what a worker threw, at the batch it was working on; start() begins anew.
   const Batch* next();
 
+  // Whether next() would answer at once.
+  bool ready() const;
+
   // Time that next() has waited for workers since start(), in seconds.
   double waited_seconds() const;
 

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -46,6 +47,23 @@ void check_processor() {
 const char* vector_extension() {
   return __builtin_cpu_supports("avx512f") ? "AVX-512" : __builtin_cpu_supports("avx2") ? "AVX2" : "SSE";
 }
+
+// Nothing is queued on the CPU, so nothing is late.
+class CpuUpload final : public StagedUpload {
+ public:
+  explicit CpuUpload(std::size_t bytes) : StagedUpload(bytes) {}
+
+ private:
+  void copy(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
+};
+
+class CpuReadback final : public Readback {
+ private:
+  void copy(const double* from, int slot) override { values_[slot] = *from; }
+  double wait(int slot) override { return values_[slot]; }
+
+  std::array<double, kKept> values_{};
+};
 
 }  // namespace
 
@@ -110,6 +128,16 @@ void CpuDevice::copy(void* to, const void* from, std::size_t bytes) {
 }
 void CpuDevice::fill(void* memory, std::uint8_t value, std::size_t bytes) {
   std::memset(memory, value, bytes);
+}
+
+std::unique_ptr<StagedUpload> CpuDevice::make_staged_upload(std::size_t bytes, void*) {
+  return std::make_unique<CpuUpload>(bytes);
+}
+std::unique_ptr<Readback> CpuDevice::make_readback() {
+  return std::make_unique<CpuReadback>();
+}
+std::unique_ptr<Replay> CpuDevice::capture(std::function<void()> work) {
+  return make_direct_replay(std::move(work));
 }
 
 std::unique_ptr<Convolution> CpuDevice::make_convolution(const ConvolutionShape& shape) {

@@ -21,6 +21,10 @@ class CpuDevice final : public Device {
   void copy(void* to, const void* from, std::size_t bytes) override;
   void fill(void* memory, std::uint8_t value, std::size_t bytes) override;
   void synchronize() override {}
+  std::size_t staging_bytes(std::size_t) const override { return 0; }
+  std::unique_ptr<StagedUpload> make_staged_upload(std::size_t bytes, void* memory) override;
+  std::unique_ptr<Readback> make_readback() override;
+  std::unique_ptr<Replay> capture(std::function<void()> work) override;
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
   std::size_t reduction_bytes(std::int64_t c) const override;
@@ -57,7 +61,7 @@ class CpuDevice final : public Device {
   void loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
             std::int64_t l, double* loss, float* dz) override;
   void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) override;
-  void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
+  void adam(const AdamScalars* scalars, const double* norm, std::int64_t n, const float* g, float* m, float* v,
             float* w) override;
   std::unique_ptr<TreeOperations> make_tree_operations() override;
 

@@ -102,14 +102,13 @@ void CpuDevice::l2_norm(const float* g, std::int64_t n, double* norm, void* work
   *norm = std::sqrt(sum);
 }
 
-void CpuDevice::adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
+void CpuDevice::adam(const AdamScalars* scalars, const double* norm, std::int64_t n, const float* g, float* m, float* v,
                      float* w) {
-  check(step.step >= 1, "adam: step {} is not counted from 1", step.step);
-  const AdamUpdate update(step);
-  const float factor = clip_factor(step.clip_norm, norm);
+  const AdamScalars s = *scalars;
+  const float factor = clip_factor(s.clip_norm, norm);
 #pragma omp parallel for simd schedule(static) num_threads(threads_)
   for (std::int64_t i = 0; i < n; ++i) {
-    update(factor * g[i], m[i], v[i], w[i]);
+    adam_update(s, factor * g[i], m[i], v[i], w[i]);
   }
 }
 

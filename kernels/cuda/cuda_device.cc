@@ -96,14 +96,17 @@ CudaDevice::CudaDevice(int index) {
   check(missing.empty(), "cuda:{} cannot be used: {}", index, missing);
   stream_.multiprocessors = properties.multiProcessorCount;
   check_call(cudaStreamCreateWithFlags(&stream_.handle, cudaStreamNonBlocking), "creating a stream");
+  uploads_ = stream_;
+  check_call(cudaStreamCreateWithFlags(&uploads_.handle, cudaStreamNonBlocking), "creating a stream for uploads");
 }
 
 // Convolutions and memory of the device must be gone by then.
 CudaDevice::~CudaDevice() {
   cudaSetDevice(stream_.device);
   cudaStreamSynchronize(stream_.handle);
-  cudnn_.reset();  // its handle works on the stream
+  convolutions_.reset();  // its handles work on the stream
   cudaStreamDestroy(stream_.handle);
+  cudaStreamDestroy(uploads_.handle);
 }
 
 void CudaDevice::check_call(cudaError_t status, const char* operation) const {
@@ -126,7 +129,15 @@ DeviceInfo CudaDevice::info() const {
 }
 
 std::string CudaDevice::why_not(Precision precision) const {
-  return precision == Precision::kFloat32 ? "" : fmt::format("the CUDA device has no {} yet", name_of(precision));
+  if (precision == Precision::kFloat32) {
+    return "";
+  }
+  int major = 0, minor = 0;
+  check_call(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream_.device), "why_not");
+  check_call(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, stream_.device), "why_not");
+  return major >= 8 ? ""
+                    : fmt::format("{} needs compute capability 8.0 or later; cuda:{} has {}.{}", name_of(precision),
+                                  stream_.device, major, minor);
 }
 
 Layout CudaDevice::layout(Use) const {

@@ -1,6 +1,6 @@
-// The CUDA device: one stream, on which every operation is queued; kernels of our own over the shared functors, and
-// cuDNN for convolutions. kernels/device.h documents every operation. Each file beside this one holds the operations
-// of one subject. All activations are interleaved (NHWC) fp32.
+// The CUDA device: one stream, on which every operation is queued, and one for uploads beside it; kernels of our own
+// over the shared functors, cuDNN and cuBLASLt for convolutions. kernels/device.h documents every operation. Each file
+// beside this one holds the operations of one subject. All activations are interleaved (NHWC), fp32 or bf16.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,7 @@
 
 namespace densetree {
 namespace cuda {
-class CudnnContext;  // convolution.cc
+class ConvolutionContext;  // convolutions.h
 }
 
 class CudaDevice final : public Device {
@@ -32,6 +32,13 @@ class CudaDevice final : public Device {
   void copy(void* to, const void* from, std::size_t bytes) override;
   void fill(void* memory, std::uint8_t value, std::size_t bytes) override;
   void synchronize() override;
+
+  std::size_t staging_bytes(std::size_t bytes) const override { return bytes; }
+  std::unique_ptr<StagedUpload> make_staged_upload(std::size_t bytes, void* memory) override;
+  std::unique_ptr<Readback> make_readback() override;
+  std::unique_ptr<Replay> capture(std::function<void()> work) override;
+  void push_range(const char* name) override;
+  void pop_range() override;
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
   std::size_t reduction_bytes(std::int64_t c) const override;
@@ -68,7 +75,7 @@ class CudaDevice final : public Device {
   void loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
             std::int64_t l, double* loss, float* dz) override;
   void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) override;
-  void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
+  void adam(const AdamScalars* scalars, const double* norm, std::int64_t n, const float* g, float* m, float* v,
             float* w) override;
   std::unique_ptr<TreeOperations> make_tree_operations() override;
 
@@ -77,7 +84,8 @@ class CudaDevice final : public Device {
   void activate(const char* operation) const;                        // makes this device the thread's current one
 
   cuda::Stream stream_;
-  std::shared_ptr<cuda::CudnnContext> cudnn_;  // made with the first convolution
+  cuda::Stream uploads_;                                    // beside it: host memory to staging memory
+  std::shared_ptr<cuda::ConvolutionContext> convolutions_;  // made with the first convolution
 };
 
 }  // namespace densetree

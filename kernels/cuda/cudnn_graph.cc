@@ -1,8 +1,7 @@
 #include "kernels/cuda/cudnn_graph.h"
 
+#include <algorithm>
 #include <array>
-#include <optional>
-#include <vector>
 
 #include "kernels/core/error.h"
 
@@ -16,10 +15,9 @@ constexpr std::int64_t kInputId = 'x', kWeightsId = 'w', kOutputId = 'y';
 constexpr std::int64_t kAlignment = 16;  // bytes: what Device::allocate and the planner keep for every buffer
 
 // NHWC strides of an (N, C, H, W) tensor.
-Descriptor tensor(std::int64_t id, const Shape& shape) {
+Descriptor tensor(std::int64_t id, const Shape& shape, cudnnDataType_t type) {
   const std::array<std::int64_t, 4> sizes{shape.n, shape.c, shape.h, shape.w};
   const std::array<std::int64_t, 4> strides{shape.elements() / shape.n, 1, shape.w * shape.c, shape.c};
-  const cudnnDataType_t type = CUDNN_DATA_FLOAT;
   Descriptor descriptor(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   descriptor.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
   descriptor.set(CUDNN_ATTR_TENSOR_DIMENSIONS, sizes);
@@ -84,10 +82,11 @@ PassNames names_for(Pass pass) {
 }
 
 // The graph of one convolution.
-Descriptor graph_of(const ConvolutionShape& shape, Pass pass) {
-  const Descriptor x = tensor(kInputId, shape.input);
-  const Descriptor w = tensor(kWeightsId, {shape.out_channels, shape.input.c, shape.kernel, shape.kernel});
-  const Descriptor y = tensor(kOutputId, shape.output());
+Descriptor graph_of(const Target& target, const ConvolutionShape& shape, Pass pass) {
+  const cudnnDataType_t type = shape.precision == Precision::kBFloat16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+  const Descriptor x = tensor(kInputId, shape.input, type);
+  const Descriptor w = tensor(kWeightsId, {shape.out_channels, shape.input.c, shape.kernel, shape.kernel}, type);
+  const Descriptor y = tensor(kOutputId, shape.output(), type);
   const Descriptor settings = convolution(shape);
   const PassNames names = names_for(pass);
   Descriptor operation(names.operation);
@@ -100,16 +99,17 @@ Descriptor graph_of(const ConvolutionShape& shape, Pass pass) {
   operation.finalize();
   Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
+  target.set_on_graph(graph);
   graph.finalize();
   return graph;
 }
 
 // Engine configurations in the order the heuristics expect them to be fast. Empty where they know none.
-std::vector<Descriptor> proposals(const Descriptor& device, const Descriptor& graph, cudnnBackendHeurMode_t mode) {
+std::vector<Descriptor> proposals(const Target& target, const Descriptor& graph, cudnnBackendHeurMode_t mode) {
   Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-  heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, device);
+  target.set_on_heuristics(heuristics);
   if (!heuristics.try_finalize()) {
     return {};
   }
@@ -140,9 +140,11 @@ Descriptor engine_of(const Descriptor& configuration) {
   return engine;
 }
 
-bool is_allowed(cudnnBackendNumericalNote_t note) {
+// Tensor cores multiply fp32 data as TF32, and bf16 data as it is.
+bool is_allowed(cudnnBackendNumericalNote_t note, Precision precision) {
   switch (note) {
-    case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:  // on fp32 data: TF32
+    case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:
+      return precision != Precision::kFloat32;
     case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS:
     case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
     case CUDNN_NUMERICAL_NOTE_FFT:
@@ -157,39 +159,38 @@ bool is_allowed(cudnnBackendNumericalNote_t note) {
   }
 }
 
-bool keeps_rules(const Descriptor& engine) {
+bool keeps_rules(const Descriptor& engine, Precision precision) {
   std::array<cudnnBackendNumericalNote_t, CUDNN_NUMERICAL_NOTE_TYPE_COUNT> notes{};
   std::int64_t count = 0;
   check_cudnn(cudnnBackendGetAttribute(engine.get(), CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
                                        notes.size(), &count, notes.data()),
               "asking an engine for its numerics");
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (!is_allowed(notes[static_cast<std::size_t>(i)])) {
-      return false;
-    }
-  }
-  return true;
+  return std::all_of(notes.begin(), notes.begin() + count,
+                     [&](cudnnBackendNumericalNote_t note) { return is_allowed(note, precision); });
 }
 
-struct Choice {
-  Descriptor plan;
-  std::int64_t engine;
-};
-
-std::optional<Choice> first_plan(const Descriptor& device, const Descriptor& graph, cudnnBackendHeurMode_t mode) {
-  for (const Descriptor& configuration : proposals(device, graph, mode)) {
-    const Descriptor engine = engine_of(configuration);
-    if (!keeps_rules(engine)) {
-      continue;
-    }
-    Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-    plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
-    plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device);
-    if (plan.try_finalize()) {
-      return Choice{std::move(plan), engine.integer(CUDNN_ATTR_ENGINE_GLOBAL_INDEX)};
-    }
+// "engine 40, 2=3 12=0": what tells one proposal from another.
+std::string name_of(const Descriptor& configuration, const Descriptor& engine) {
+  std::string name = fmt::format("engine {},", engine.integer(CUDNN_ATTR_ENGINE_GLOBAL_INDEX));
+  std::array<cudnnBackendDescriptor_t, CUDNN_KNOB_TYPE_COUNTS> raw{};
+  std::vector<Descriptor> choices;
+  choices.reserve(raw.size());
+  for (cudnnBackendDescriptor_t& choice : raw) {
+    choice = choices.emplace_back(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR).get();
   }
-  return std::nullopt;
+  std::int64_t count = 0;
+  check_cudnn(cudnnBackendGetAttribute(configuration.get(), CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
+                                       CUDNN_TYPE_BACKEND_DESCRIPTOR, raw.size(), &count, raw.data()),
+              "asking a configuration for its knobs");
+  for (const Descriptor& choice : std::span(choices).first(std::min(choices.size(), static_cast<std::size_t>(count)))) {
+    cudnnBackendKnobType_t knob{};
+    std::int64_t one = 0;
+    check_cudnn(
+        cudnnBackendGetAttribute(choice.get(), CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &one, &knob),
+        "asking a knob for its kind");
+    name += fmt::format(" {}={}", static_cast<int>(knob), choice.integer(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE));
+  }
+  return name;
 }
 
 }  // namespace
@@ -246,18 +247,30 @@ std::int64_t Descriptor::integer(cudnnBackendAttributeName_t name) const {
   return value;
 }
 
-Descriptor describe_device(cudnnHandle_t handle) {
-  Descriptor device(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
-  device.set(CUDNN_ATTR_DEVICEPROP_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
-  device.finalize();
-  return device;
+Target::Target(const std::string& json) : properties_(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR) {
+  properties_->set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, json.size(), json.data());
+  properties_->finalize();
 }
 
-Descriptor describe_device(const std::string& json) {
-  Descriptor device(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
-  device.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, json.size(), json.data());
-  device.finalize();
-  return device;
+void Target::set_on_graph(Descriptor& graph) const {
+  if (!properties_) {
+    graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle_);
+  }
+}
+
+// Through a handle, the heuristics have it from the graph.
+void Target::set_on_heuristics(Descriptor& heuristics) const {
+  if (properties_) {
+    heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, *properties_);
+  }
+}
+
+void Target::set_on_plan(Descriptor& plan) const {
+  if (properties_) {
+    plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *properties_);
+  } else {
+    plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle_);
+  }
 }
 
 const char* name_of(Pass pass) {
@@ -272,18 +285,39 @@ const char* name_of(Pass pass) {
   fail("unknown pass {}", static_cast<int>(pass));
 }
 
-ConvolutionPlan::ConvolutionPlan(const Descriptor& device, const ConvolutionShape& shape, Pass pass)
-    : plan_(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR), what_(fmt::format("{}, {}", shape.describe(), name_of(pass))) {
-  const Descriptor graph = graph_of(shape, pass);
-  std::optional<Choice> choice = first_plan(device, graph, CUDNN_HEUR_MODE_A);
-  if (!choice) {
-    choice = first_plan(device, graph, CUDNN_HEUR_MODE_FALLBACK);
+ConvolutionPlan::ConvolutionPlan(Descriptor plan, std::string name, std::string what)
+    : plan_(std::move(plan)),
+      workspace_bytes_(static_cast<std::size_t>(plan_.integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE))),
+      name_(std::move(name)),
+      what_(std::move(what)) {}
+
+std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionShape& shape, Pass pass,
+                                       std::size_t limit) {
+  const std::string what =
+      fmt::format("{}, {}, {}", shape.describe(), name_of(pass), densetree::name_of(shape.precision));
+  const Descriptor graph = graph_of(target, shape, pass);
+  std::vector<ConvolutionPlan> plans;
+  for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
+    for (const Descriptor& configuration : proposals(target, graph, mode)) {
+      if (plans.size() >= limit) {
+        return plans;
+      }
+      const Descriptor engine = engine_of(configuration);
+      if (!keeps_rules(engine, shape.precision)) {
+        continue;
+      }
+      std::string name = name_of(configuration, engine);
+      const bool known = std::any_of(plans.begin(), plans.end(), [&](const auto& plan) { return plan.name() == name; });
+      Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
+      target.set_on_plan(plan);
+      if (!known && plan.try_finalize()) {
+        plans.push_back(ConvolutionPlan(std::move(plan), std::move(name), what));
+      }
+    }
   }
-  check(choice.has_value(), "{}: cuDNN {} has no deterministic fp32 engine for it on this device", what_,
-        cudnnGetVersion());
-  plan_ = std::move(choice->plan);
-  engine_ = choice->engine;
-  workspace_bytes_ = static_cast<std::size_t>(plan_.integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE));
+  check(!plans.empty(), "{}: cuDNN {} has no deterministic engine for it on this GPU", what, cudnnGetVersion());
+  return plans;
 }
 
 void ConvolutionPlan::run(cudnnHandle_t handle, const void* x, const void* w, const void* y, void* workspace) const {

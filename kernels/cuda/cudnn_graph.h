@@ -1,9 +1,9 @@
 // Convolutions as cuDNN graphs. A graph of one operation is described, cuDNN's heuristics propose engines for it, and
-// the first proposal that keeps our rules and finalises becomes the plan.
+// the first proposals that keep our rules and finalise become plans.
 //
 // This speaks cuDNN's backend interface (cudnn_backend.h, part of cuDNN itself), so no further dependency is needed.
-// Everything is planned for a description of a GPU, never for a handle: the description of the GPU at hand, or one
-// read from JSON, so a machine without a GPU can show that plans exist for others.
+// Plans to run are made through cuDNN's handle on the GPU at hand. Plans can also be made for a GPU that is only
+// described, by JSON: a machine without a GPU can so show that they exist, and what workspace they need.
 #pragma once
 
 #include <cudnn.h>
@@ -11,8 +11,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "kernels/device.h"
 
@@ -44,31 +46,47 @@ class Descriptor {
   std::unique_ptr<void, Destroy> descriptor_;
 };
 
-// A GPU to plan for: the one a handle was made on, or one described as in CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION.
-Descriptor describe_device(cudnnHandle_t handle);
-Descriptor describe_device(const std::string& json);
+// The GPU to plan for.
+class Target {
+ public:
+  explicit Target(cudnnHandle_t handle) : handle_(handle) {}  // at hand; the handle must outlive it
+  explicit Target(const std::string& json);                   // as CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION has it
+
+  void set_on_graph(Descriptor& graph) const;
+  void set_on_heuristics(Descriptor& heuristics) const;
+  void set_on_plan(Descriptor& plan) const;
+
+ private:
+  cudnnHandle_t handle_ = nullptr;
+  std::optional<Descriptor> properties_;
+};
 
 enum class Pass : std::uint8_t { kForward, kBackwardData, kBackwardWeights };
 const char* name_of(Pass pass);
 
-// One pass of one convolution, ready to run. fp32 throughout: engines that round inputs to TF32, that reduce in less
-// than fp32, that go through FFT or Winograd transforms, or whose results vary from run to run are never taken.
-// Activations are whole NHWC tensors, weights (K, R, S, C).
+// One pass of one convolution, ready to run. Activations are whole NHWC tensors, weights (K, R, S, C). Sums are fp32 in
+// every precision; all three operands are fp32, or bf16 with Precision::kBFloat16. (No engine of cuDNN 9.19 takes an
+// fp32 gradient of weights beside bf16 activations.)
 class ConvolutionPlan {
  public:
-  // Throws Error when no engine serves the shape on this device.
-  ConvolutionPlan(const Descriptor& device, const ConvolutionShape& shape, Pass pass);
-
   std::size_t workspace_bytes() const { return workspace_bytes_; }
-  std::int64_t engine() const { return engine_; }  // cuDNN's global index of it
+  const std::string& name() const { return name_; }  // "engine 40, 2=3 12=0": cuDNN's index of it and its knobs
   // x, w, y: input, weights and output of the convolution or their gradients, as the pass has it.
   void run(cudnnHandle_t handle, const void* x, const void* w, const void* y, void* workspace) const;
 
  private:
+  friend std::vector<ConvolutionPlan> plans_for(const Target&, const ConvolutionShape&, Pass, std::size_t);
+  ConvolutionPlan(Descriptor plan, std::string name, std::string what);
+
   Descriptor plan_;
   std::size_t workspace_bytes_ = 0;
-  std::int64_t engine_ = -1;
-  std::string what_;
+  std::string name_, what_;
 };
+
+// The first plans that cuDNN expects to be fast: at least one, at most `limit`. Engines that reduce in less than fp32,
+// that go through FFT or Winograd transforms, or whose results vary from run to run are never taken; nor, in fp32,
+// those that round inputs to TF32. Throws Error when no engine serves the shape on this GPU.
+std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionShape& shape, Pass pass,
+                                       std::size_t limit);
 
 }  // namespace densetree::cuda

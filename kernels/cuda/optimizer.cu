@@ -8,23 +8,22 @@ namespace {
 
 using namespace cuda;
 
-__global__ void adam_kernel(AdamUpdate update, double clip_norm, const double* norm, std::int64_t n, const float* g,
-                            float* m, float* v, float* w) {
-  const float factor = clip_factor(clip_norm, norm);
+__global__ void adam_kernel(const AdamScalars* scalars, const double* norm, std::int64_t n, const float* g, float* m,
+                            float* v, float* w) {
+  const AdamScalars s = *scalars;
+  const float factor = clip_factor(s.clip_norm, norm);
   for (std::int64_t i = first_index(); i < n; i += index_step()) {
-    update(factor * g[i], m[i], v[i], w[i]);
+    adam_update(s, factor * g[i], m[i], v[i], w[i]);
   }
 }
 
 }  // namespace
 
-void CudaDevice::adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
-                      float* w) {
+void CudaDevice::adam(const AdamScalars* scalars, const double* norm, std::int64_t n, const float* g, float* m,
+                      float* v, float* w) {
   const char* const operation = "adam";
-  require(step.step >= 1, operation, "steps count from 1");
   require(n > 0, operation, "there must be a parameter");
-  require(step.clip_norm <= 0 || norm != nullptr, operation, "clipping needs the norm of the gradients");
-  launch(stream_, operation, adam_kernel, grid_over(n, stream_), AdamUpdate(step), step.clip_norm, norm, n, g, m, v, w);
+  launch(stream_, operation, adam_kernel, grid_over(n, stream_), scalars, norm, n, g, m, v, w);
 }
 
 }  // namespace densetree

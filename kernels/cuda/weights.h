@@ -1,5 +1,6 @@
-// Convolution weights between torch's order (O, I, kH, kW), in which everybody keeps them, and the order that
-// interleaved activations want, (O, kH, kW, I). Both are queued on the stream; sizes in elements.
+// Convolution weights between torch's order (O, I, kH, kW) in fp32, in which everybody keeps them, and what the vendor
+// libraries multiply: the order that interleaved activations want, (O, kH, kW, I), in the activations' type. The two
+// orders are the same for 1×1 kernels. Both functions are queued on the stream.
 #pragma once
 
 #include "kernels/cuda/stream.h"
@@ -7,7 +8,10 @@
 
 namespace densetree::cuda {
 
-void interleave_weights(const Stream& stream, const ConvolutionShape& shape, const float* plain, float* interleaved);
-void deinterleave_weights(const Stream& stream, const ConvolutionShape& shape, const float* interleaved, float* plain);
+// `type` is that of `interleaved`, fp32 or bf16 (rounded to nearest even).
+void interleave_weights(const Stream& stream, const ConvolutionShape& shape, const float* plain, DType type,
+                        void* interleaved);
+void deinterleave_weights(const Stream& stream, const ConvolutionShape& shape, DType type, const void* interleaved,
+                          float* plain);
 
 }  // namespace densetree::cuda

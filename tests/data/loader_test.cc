@@ -186,6 +186,30 @@ TEST_F(LoaderTest, StopsAtAnyTime) {
   Loader never_started(*dataset_, labels_, rows_, options(4));
 }
 
+TEST_F(LoaderTest, SaysWhetherTheNextBatchIsReady) {
+  std::atomic<bool> held = false;
+  const TargetSource targets = [&](std::int64_t, std::span<float> out) {
+    held.wait(true);
+    out[0] = 0;
+  };
+  Loader loader(*dataset_, 1, targets, rows_, options(2));
+  EXPECT_NE(error_of([&] { loader.ready(); }), "");  // not started
+  run(loader, 0);
+  held = true;
+  loader.start(1);
+  EXPECT_FALSE(loader.ready());
+  held = false, held.notify_all();
+  for (std::int64_t i = 0; i < loader.batches(); ++i) {
+    while (!loader.ready()) {
+      std::this_thread::yield();
+    }
+    EXPECT_NE(loader.next(), nullptr);
+  }
+  EXPECT_EQ(loader.waited_seconds(), 0);  // it was never asked too early
+  EXPECT_TRUE(loader.ready());            // for the end of the epoch nobody waits
+  EXPECT_EQ(loader.next(), nullptr);
+}
+
 TEST_F(LoaderTest, WorkerErrorsSurfaceAtTheirBatch) {
   std::atomic<bool> broken = true;
   const TargetSource targets = [&](std::int64_t row, std::span<float> out) {

@@ -165,6 +165,27 @@ TEST_P(ConvolutionTest, TwoRunsGiveTheSameBits) {
   }
 }
 
+// TF32 keeps ten bits of each factor's mantissa, rounded or cut off: at most 2^-10 of it is lost.
+TEST_P(ConvolutionTest, TensorFloat32IsCloseWhereTheDeviceHasIt) {
+  if (const std::string why_not = device().why_not(Precision::kTensorFloat32); !why_not.empty()) {
+    GTEST_SKIP() << why_not;
+  }
+  constexpr double kLoss = 0x1p-9 + kTolerance * kEps;
+  for (ConvolutionShape shape : cases()) {
+    shape.precision = Precision::kTensorFloat32;
+    const Data d = data_for(shape);
+    const Values x = reference::absolute(d.x), w = reference::absolute(d.w), dy = reference::absolute(d.dy);
+    DeviceConvolution on_device(device(), shape);
+    expect_close(on_device.forward(d.x, d.w), reference::convolution_forward(shape, d.x, d.w),
+                 times(reference::convolution_forward(shape, x, w), kLoss), name_of_case(shape) + " forward");
+    expect_close(on_device.backward_weights(d.x, d.dy), reference::convolution_backward_weights(shape, d.x, d.dy),
+                 times(reference::convolution_backward_weights(shape, x, dy), kLoss), name_of_case(shape) + " weights");
+    if (shape.input_use == Use::kInput) continue;
+    expect_close(on_device.backward_data(d.dy, d.w), reference::convolution_backward_data(shape, d.dy, d.w),
+                 times(reference::convolution_backward_data(shape, dy, w), kLoss), name_of_case(shape) + " data");
+  }
+}
+
 TEST_P(ConvolutionTest, ForInferenceGoesForwardOnly) {
   ConvolutionShape shape = convolution({1, 16, 7, 5}, 8, 3, 1, 1, Use::kSpatial, Use::kSpatial);
   shape.training = false;

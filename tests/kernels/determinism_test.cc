@@ -102,7 +102,8 @@ class Everything {
     keep(norm.read()[0]);
     AdamStep step;
     step.clip_norm = 1;
-    device_.adam(step, norm.data(), many, g.data(), m.data(), v.data(), p.data());
+    const Array<AdamScalars> scalars(device_, std::vector{AdamScalars(step)});
+    device_.adam(scalars.data(), norm.data(), many, g.data(), m.data(), v.data(), p.data());
     keep(m.read()), keep(v.read()), keep(p.read());
     device_.sigmoid(g.data(), many, p.data());
     keep(p.read());

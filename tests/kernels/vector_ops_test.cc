@@ -206,6 +206,11 @@ class AdamTest : public OpTest {
     device().l2_norm(gradient.data(), static_cast<std::int64_t>(g.size()), out.data(), workspace.data());
     return out.read()[0];
   }
+  void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
+            float* w) const {
+    const Array<AdamScalars> scalars(device(), std::vector{AdamScalars(step)});
+    device().adam(scalars.data(), norm, n, g, m, v, w);
+  }
 };
 
 TEST_P(AdamTest, NormOfTheGradient) {
@@ -256,8 +261,7 @@ TEST_P(AdamTest, OneStep) {
     const reference::AdamState expected = reference::adam(c.step, total, g, before);
     const Floats gradient(device(), g), m(device(), before.m), v(device(), before.v), w(device(), before.w);
     const Array<double> norm(device(), std::vector<double>{total});
-    device().adam(c.step, c.step.clip_norm > 0 ? norm.data() : nullptr, c.n, gradient.data(), m.data(), v.data(),
-                  w.data());
+    adam(c.step, c.step.clip_norm > 0 ? norm.data() : nullptr, c.n, gradient.data(), m.data(), v.data(), w.data());
     // m may cancel: its error, and with it the update's, scales with its parts.
     const Values parts = plus(reference::absolute(before.m), reference::absolute(g));
     expect_close(m.read(), expected.m, times(parts, 2 * kEps), c.name + " m");
@@ -282,7 +286,7 @@ TEST_P(AdamTest, ManyStepsFollowFloat64) {
   for (step.step = 1; step.step <= 100; ++step.step) {
     const Values g = random_values(n, 1000 + static_cast<unsigned>(step.step));
     const Floats gradient(device(), g);
-    device().adam(step, nullptr, n, gradient.data(), m.data(), v.data(), w.data());
+    adam(step, nullptr, n, gradient.data(), m.data(), v.data(), w.data());
     device().synchronize();
     state = reference::adam(step, 0, g, state);
   }
@@ -294,7 +298,7 @@ TEST_P(AdamTest, VanishingGradientsDivideByEpsAlone) {
   AdamStep step;
   const Values g{1e-20f, 1e-12f, -1e-30f, 0}, zero(4, 0.0), w0{0, 1, 1, 1};
   const Floats gradient(device(), g), m(device(), zero), v(device(), zero), w(device(), w0);
-  device().adam(step, nullptr, 4, gradient.data(), m.data(), v.data(), w.data());
+  adam(step, nullptr, 4, gradient.data(), m.data(), v.data(), w.data());
   const reference::AdamState expected = reference::adam(step, 0, g, {zero, zero, w0});
   expect_close(w.read(), expected.w, Values{1e-21, kEps, kEps, 0}, "w");
 }
@@ -305,9 +309,25 @@ TEST_P(AdamTest, ClippingAZeroGradientChangesNothing) {
   const Values zero(3, 0.0), w0{1, -2, 3};
   const Floats gradient(device(), zero), m(device(), zero), v(device(), zero), w(device(), w0);
   const Array<double> norm(device(), std::vector<double>{0});
-  device().adam(step, norm.data(), 3, gradient.data(), m.data(), v.data(), w.data());
+  adam(step, norm.data(), 3, gradient.data(), m.data(), v.data(), w.data());
   EXPECT_EQ(w.read(), w0);
   EXPECT_EQ(m.read(), zero);
+}
+
+TEST_P(AdamTest, WithoutANormNothingIsClipped) {
+  AdamStep step;
+  const Values g{3, -4}, zero(2, 0.0), w0{1, -2};
+  const Floats gradient(device(), g), m(device(), zero), v(device(), zero), w(device(), w0), m2(device(), zero),
+      v2(device(), zero), w2(device(), w0);
+  adam(step, nullptr, 2, gradient.data(), m.data(), v.data(), w.data());
+  step.clip_norm = 1;
+  adam(step, nullptr, 2, gradient.data(), m2.data(), v2.data(), w2.data());
+  EXPECT_EQ(m.read(), m2.read());
+  EXPECT_EQ(w.read(), w2.read());
+}
+
+TEST(AdamScalarsTest, StepsCountFromOne) {
+  expect_error([] { AdamScalars(AdamStep{.step = 0}); }, "step 0");
 }
 
 RUN_ON_DEVICES(LinearTest);

@@ -77,12 +77,13 @@ TEST_P(AllocationTest, StepsTakeNothingOnTheHostButArgumentsOfConvolutions) {
     nn::Model model(counting, small_options(mode));
     model.initialize(1);
     const std::vector<HostCost> cost = host_cost(counting, model, 6);
-    for (std::size_t step = 1; step < cost.size(); ++step) {  // the first may prepare
+    const std::size_t prepared = GetParam() == "cpu" ? 1 : 2;  // on others the second step is captured
+    for (std::size_t step = prepared; step < cost.size(); ++step) {
       SCOPED_TRACE(fmt::format("{}, step {}", nn::name_of(mode), step));
       EXPECT_EQ(cost[step].elsewhere, 0);
       EXPECT_LE(cost[step].in_convolutions, 100 * convolutions_of(model));
-      EXPECT_EQ(cost[step].in_convolutions, cost[1].in_convolutions);
-      EXPECT_EQ(cost[step].in_use, cost[1].in_use);
+      EXPECT_EQ(cost[step].in_convolutions, cost[prepared].in_convolutions);
+      EXPECT_EQ(cost[step].in_use, cost[prepared].in_use);
     }
     RecordProperty(fmt::format("{}_allocations_of_a_convolution", nn::name_of(mode)),
                    fmt::format("{}", cost[1].in_convolutions / convolutions_of(model)));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tests/nn/counting_device.h"
 #include "tests/nn/devices.h"
 #include "tests/nn/small_model.h"
 #include "tests/nn/temporary.h"
@@ -164,6 +165,77 @@ TEST_P(ModelTest, PoisonChangesNothing) {
         poisoned.set_input(random_input(plain.options(), 9), false);
     plain.infer(), poisoned.infer();
     EXPECT_EQ(plain.logits(), poisoned.logits());
+  }
+}
+
+// ---- Steps that wait for nothing -------------------------------------------------------------------
+
+// Rates, clipping and weights of positives as they may be; no two steps alike.
+void train_variously(Model& model, int steps) {
+  for (int i = 0; i < steps; ++i) {
+    const double lr = 0.01 / (1 + i), decay = i % 3 == 2 ? 0.1 : 0, clip = i % 4 == 3 ? 0.1 : 0;
+    train_on(model, i, {.lr = lr, .weight_decay = decay, .clip_norm = clip});
+    if (i % 2 == 1) {
+      model.set_input(random_input(model.options(), i + 50), false);
+      model.infer();
+    }
+  }
+}
+
+// A replay that sees nothing but memory: had anything of a step been left on the host, the steps would be alike.
+TEST_P(ModelTest, CapturedStepsGiveTheSameBits) {
+  for (const MemoryMode mode : {MemoryMode::kStore, MemoryMode::kShared, MemoryMode::kRecompute}) {
+    CountingDevice captures(device());
+    captures.captures = true;
+    nn::ModelOptions options = small_options(mode);
+    options.positive_weights = {1, 2, 3, 4, 5};
+    Model captured(captures, options);
+    options.capture = false;
+    Model called(device(), options);
+    captured.initialize(1), called.initialize(1);
+    train_variously(captured, 9), train_variously(called, 9);
+    EXPECT_EQ(captured.loss(), called.loss()) << nn::name_of(mode);
+    EXPECT_EQ(captured.loss(1), called.loss(1)) << nn::name_of(mode);
+    EXPECT_EQ(captured.logits(), called.logits()) << nn::name_of(mode);
+    expect_same_state(captured, called);
+  }
+}
+
+TEST_P(ModelTest, PoisonIsCapturedAnew) {
+  CountingDevice captures(device());
+  captures.captures = true;
+  Model captured(captures, small_options()), called(device(), small_options());
+  captured.initialize(1), called.initialize(1);
+  train_variously(captured, 4), train_variously(called, 4);
+  captured.set_poison(true);
+  train_variously(captured, 4), train_variously(called, 4);
+  expect_same_state(captured, called);
+}
+
+TEST_P(ModelTest, CapturesNothingWhereItShallNot) {
+  for (const bool capture : {false, true}) {
+    CountingDevice counting(device());
+    nn::ModelOptions options = small_options();
+    options.capture = capture;
+    Model model(counting, options);
+    model.initialize(1);
+    train_variously(model, 6);                      // with clipping and without
+    EXPECT_EQ(counting.captured, capture ? 3 : 0);  // and inference
+  }
+}
+
+TEST_P(ModelTest, KeepsTheLossOfTheStepBefore) {
+  Model model(device(), small_options());
+  model.initialize(1);
+  EXPECT_NE(error_of([&] { model.loss(); }).find("0 were taken"), std::string::npos);
+  train_on(model, 1);
+  double before = model.loss();
+  EXPECT_NE(error_of([&] { model.loss(1); }).find("1 were taken"), std::string::npos);
+  for (int step = 2; step < 5; ++step) {
+    train_on(model, step);
+    EXPECT_EQ(model.loss(1), before);
+    EXPECT_NE(model.loss(), before);
+    before = model.loss();
   }
 }
 

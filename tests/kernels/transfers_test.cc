@@ -1,0 +1,172 @@
+// What lets a step be queued without waiting: staged uploads, late readback, and work that is replayed.
+#include <cstring>
+
+#include "tests/kernels/op_case.h"
+
+namespace densetree::test {
+namespace {
+
+// ---- Staged uploads --------------------------------------------------------------------------------
+
+class StagedUploadTest : public OpTest {
+ protected:
+  static constexpr std::size_t kBytes = 100000;
+
+  static std::vector<unsigned char> bytes(std::size_t count, unsigned seed) {
+    std::vector<unsigned char> values(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      values[i] = static_cast<unsigned char>((i * 31 + seed * 97) >> 2);
+    }
+    return values;
+  }
+};
+
+// More uploads than there are places to wait in, each changed on the host as soon as it is sent, each copied away on
+// the device before the next takes its place.
+TEST_P(StagedUploadTest, ArriveInOrderHoweverManyAreUnderWay) {
+  const Memory staging(device(), device().staging_bytes(kBytes));
+  const auto upload = device().make_staged_upload(kBytes, staging.data());
+  const Array<unsigned char> to(device(), kBytes);
+  std::vector<std::unique_ptr<Array<unsigned char>>> seen;
+  std::vector<unsigned char> host;
+  const std::size_t sizes[] = {kBytes, kBytes, 1, kBytes - 1, 0, 4096, kBytes};
+  for (std::size_t i = 0; i < std::size(sizes); ++i) {
+    host = bytes(sizes[i], static_cast<unsigned>(i));
+    upload->send(to.data(), host.data(), host.size());
+    std::fill(host.begin(), host.end(), static_cast<unsigned char>(0xEE));
+    seen.push_back(std::make_unique<Array<unsigned char>>(device(), kBytes));
+    device().copy(seen.back()->data(), to.data(), kBytes);
+  }
+  std::vector<unsigned char> expected;
+  for (std::size_t i = 0; i < std::size(sizes); ++i) {
+    const auto sent = bytes(sizes[i], static_cast<unsigned>(i));
+    expected.resize(kBytes);
+    std::copy(sent.begin(), sent.end(), expected.begin());
+    EXPECT_EQ(seen[i]->read(), expected) << "upload " << i;
+  }
+}
+
+TEST_P(StagedUploadTest, SeveralAtOnceDoNotMix) {
+  const Memory a_staging(device(), device().staging_bytes(kBytes)), b_staging(device(), device().staging_bytes(kBytes));
+  const auto a = device().make_staged_upload(kBytes, a_staging.data());
+  const auto b = device().make_staged_upload(kBytes, b_staging.data());
+  const Array<unsigned char> to_a(device(), kBytes), to_b(device(), kBytes);
+  for (unsigned seed = 0; seed < 5; ++seed) {
+    const auto for_a = bytes(kBytes, seed), for_b = bytes(kBytes, seed + 100);
+    a->send(to_a.data(), for_a.data(), kBytes);
+    b->send(to_b.data(), for_b.data(), kBytes);
+    EXPECT_EQ(to_b.read(), for_b);
+    EXPECT_EQ(to_a.read(), for_a);
+  }
+}
+
+TEST_P(StagedUploadTest, MoreThanItWasMadeForIsAnError) {
+  const Memory staging(device(), device().staging_bytes(10));
+  const auto upload = device().make_staged_upload(10, staging.data());
+  const Array<unsigned char> to(device(), 11);
+  const auto host = bytes(11, 1);
+  expect_error([&] { upload->send(to.data(), host.data(), 11); }, "11 bytes");
+}
+
+// ---- Readback --------------------------------------------------------------------------------------
+
+class ReadbackTest : public OpTest {};
+
+TEST_P(ReadbackTest, KeepsTheLastTwo) {
+  const auto readback = device().make_readback();
+  double value = 0;
+  const Array<double> number(device(), 1);
+  for (int i = 0; i < 5; ++i) {
+    value = 1.0 / (i + 3);
+    device().upload(number.data(), &value, sizeof value);
+    readback->take(number.data());
+    device().fill(number.data(), 0xFF, sizeof value);  // what comes later does not change what was taken
+    EXPECT_EQ(readback->read(0), 1.0 / (i + 3));
+    if (i > 0) {
+      EXPECT_EQ(readback->read(1), 1.0 / (i + 2));
+    }
+  }
+}
+
+TEST_P(ReadbackTest, WhatWasNotTakenIsAnError) {
+  const auto readback = device().make_readback();
+  expect_error([&] { readback->read(0); }, "0 were taken");
+  const Array<double> number(device(), std::vector<double>{5});
+  readback->take(number.data());
+  EXPECT_EQ(readback->read(0), 5);
+  expect_error([&] { readback->read(1); }, "1 were taken");
+  expect_error([&] { readback->read(2); }, "the last 2");
+  expect_error([&] { readback->read(-1); }, "the last 2");
+}
+
+// ---- Replay ----------------------------------------------------------------------------------------
+
+class ReplayTest : public OpTest {};
+
+// Adam with another rate in every step, which lies in device memory: replayed, and called each time.
+TEST_P(ReplayTest, DoesWhatTheWorkDoesFromWhatIsInMemory) {
+  constexpr std::int64_t kCount = 1000;
+  const AdamScalars none(AdamStep{});
+  const Array<AdamScalars> scalars(device(), std::vector{none});
+  const Array<double> norm(device(), 1);
+  const Memory workspace(device(), device().reduction_bytes(1));
+  const Floats g(device(), random_values(kCount, 1));
+  struct State {
+    Floats m, v, w;
+    State(Device& d) : m(d, Values(kCount, 0.0)), v(d, Values(kCount, 0.0)), w(d, random_values(kCount, 2)) {}
+  };
+  const State replayed(device()), called(device());
+  const auto work_on = [&](const State& state) {
+    return [&] {
+      device().l2_norm(g.data(), kCount, norm.data(), workspace.data());
+      device().adam(scalars.data(), norm.data(), kCount, g.data(), state.m.data(), state.v.data(), state.w.data());
+      device().fill(state.w.data() + kCount - 1, 0, sizeof(float));
+    };
+  };
+  const auto replay = device().capture(work_on(replayed));
+  const auto direct = make_direct_replay(work_on(called));
+  for (int step = 1; step <= 5; ++step) {
+    const AdamScalars next(AdamStep{.lr = 0.1 / step, .step = step, .clip_norm = step % 2 ? 0.5 : 0.0});
+    device().upload(scalars.data(), &next, sizeof next);
+    replay->run();
+    direct->run();
+    EXPECT_EQ(replayed.w.bits(), called.w.bits()) << "step " << step;
+    EXPECT_EQ(replayed.v.bits(), called.v.bits()) << "step " << step;
+  }
+  EXPECT_NE(called.w.read(), State(device()).w.read());
+}
+
+TEST_P(ReplayTest, NothingRunsBeforeRun) {
+  int calls = 0;
+  const Array<double> number(device(), 1);
+  const auto replay = device().capture([&] {
+    ++calls;
+    device().fill(number.data(), 0, sizeof(double));
+  });
+  EXPECT_EQ(calls, 0);
+  replay->run();
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_P(ReplayTest, AnErrorOfTheWorkSurfacesAndTheDeviceGoesOn) {
+  bool broken = false;
+  const Array<double> number(device(), 1);
+  const auto replay = device().capture([&] {
+    check(!broken, "the work is broken");
+    device().fill(number.data(), 0, sizeof(double));
+  });
+  replay->run();
+  broken = true;
+  expect_error([&] { replay->run(); }, "the work is broken");
+  broken = false;
+  device().fill(number.data(), 0xFF, sizeof(double));
+  replay->run();
+  EXPECT_EQ(number.read(), std::vector<double>{0});
+}
+
+RUN_ON_DEVICES(StagedUploadTest);
+RUN_ON_DEVICES(ReadbackTest);
+RUN_ON_DEVICES(ReplayTest);
+
+}  // namespace
+}  // namespace densetree::test

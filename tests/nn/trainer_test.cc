@@ -1,0 +1,252 @@
+// Training one step ahead of its losses gives what training step by step gives: losses, weights, checkpoints. The
+// comparison is a loop that waits for every step.
+#include "nn/trainer.h"
+
+#include <cmath>
+
+#include "engine/io/csv.h"
+#include "engine/io/file.h"
+#include "tests/data/tiny_dataset.h"
+#include "tests/nn/counting_device.h"
+#include "tests/nn/devices.h"
+#include "tests/nn/small_model.h"
+#include "tests/nn/temporary.h"
+
+namespace densetree::test {
+namespace {
+
+using nn::Trainer;
+using nn::TrainListener;
+using nn::TrainOptions;
+
+constexpr std::int64_t kImages = 50, kSource = 20;  // 30 of them for training, 10 for validation
+constexpr std::int64_t kBatches = 7;                // of 4
+
+class TrainerTest : public DeviceTest {
+ protected:
+  TrainerTest() {
+    make_folder(folder_ / "data");
+    data::write_tiny_dataset(folder_ / "data", kImages, kSource);
+    dataset_ = std::make_unique<data::Dataset>(folder_ / "data");
+  }
+
+  static TrainOptions options() {
+    TrainOptions o;
+    o.arch = nn::parse_architecture(kSmall);
+    o.image_size = 16, o.batch_size = 4, o.epochs = 2, o.clip_norm = 1;
+    o.schedule.kind = nn::ScheduleKind::kCosine;
+    o.loss = LossKind::kBce;
+    return o;
+  }
+  // On a device that replays captured work without the work.
+  Trainer trainer(const TrainOptions& o, const std::string& run, bool resume, TrainListener listener = {}) {
+    return {capturing(), *dataset_, o, folder_ / run, resume, std::move(listener)};
+  }
+  Device& capturing() {
+    if (!capturing_) {
+      capturing_ = std::make_unique<CountingDevice>(device());
+      capturing_->captures = true;
+    }
+    return *capturing_;
+  }
+
+  // The losses of an epoch's steps, each waited for, up to the first that is not finite.
+  std::vector<double> losses_step_by_step(nn::Model& model, const TrainOptions& o, std::int64_t epoch) const {
+    data::Loader loader(*dataset_, o.labels, dataset_->rows_of(data::Side::kTrain),
+                        {.batch_size = o.batch_size,
+                         .output_size = o.image_size,
+                         .seed = o.seed,
+                         .shuffle = true,
+                         .drop_last = true,
+                         .augment = o.augment,
+                         .allocate = {}});
+    loader.start(epoch);
+    std::vector<double> losses;
+    while (const data::Batch* batch = loader.next()) {
+      const double factor = o.schedule.factor(model.steps(), kBatches, o.epochs * kBatches, 0);
+      model.set_images(batch->pixels, batch->transforms, true);
+      model.set_targets(batch->targets);
+      model.train_step({.lr = o.lr * factor, .weight_decay = o.weight_decay, .clip_norm = o.clip_norm});
+      losses.push_back(model.loss());
+      if (!std::isfinite(losses.back())) {
+        break;
+      }
+    }
+    return losses;
+  }
+  nn::Model plain_model(const TrainOptions& o) {
+    return {device(),
+            {.arch = o.arch,
+             .labels = 14,
+             .batch_size = o.batch_size,
+             .image_size = o.image_size,
+             .source_size = kSource,
+             .memory = o.memory,
+             .loss = o.loss,
+             .positive_weights = {},
+             .capture = false}};
+  }
+
+  std::string file(const std::string& name) const { return read_file(folder_ / name); }
+  // metrics.csv without what differs from run to run: times.
+  std::vector<std::string> metrics(const std::string& run) const {
+    const CsvTable table = CsvTable::read(folder_ / run / "metrics.csv");
+    std::vector<std::string> rows;
+    for (std::size_t row = 0; row < table.rows(); ++row) {
+      const auto& cells = table.row(row);
+      rows.push_back(fmt::format("{}", fmt::join(cells.begin(), cells.begin() + 6, ",")));
+    }
+    return rows;
+  }
+  // progress.counters and progress.losses of a run's last checkpoint.
+  std::pair<std::vector<std::int64_t>, std::vector<double>> progress(const std::string& run) const {
+    const TensorFile checkpoint = TensorFile::open(folder_ / run / "checkpoint-last.safetensors");
+    return {checkpoint.at("progress.counters").to_int64(), checkpoint.at("progress.losses").to_float64()};
+  }
+
+  const TemporaryFolder folder_;
+  std::unique_ptr<data::Dataset> dataset_;
+
+ private:
+  std::unique_ptr<CountingDevice> capturing_;
+};
+
+double sum_of(const std::vector<double>& losses, std::size_t count) {
+  double sum = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    sum += losses[i];
+  }
+  return sum;
+}
+
+TEST_P(TrainerTest, GivesTheBitsOfTrainingStepByStep) {
+  const TrainOptions o = options();
+  struct Told {
+    std::int64_t epoch, done;
+    double loss;
+  };
+  std::vector<Told> told;
+  std::vector<double> train_losses;
+  TrainListener listener;
+  listener.progress = [&](std::int64_t epoch, std::int64_t done, std::int64_t total, double loss) {
+    EXPECT_EQ(total, kBatches * o.batch_size);
+    told.push_back({epoch, done, loss});
+  };
+  listener.epoch = [&](const nn::EpochMetrics& m, bool) { train_losses.push_back(m.train_loss); };
+  Trainer ahead = trainer(o, "run", false, listener);
+  EXPECT_TRUE(ahead.train(false));
+
+  nn::Model model = plain_model(o);
+  model.initialize(o.seed);
+  ASSERT_EQ(told.size(), static_cast<std::size_t>(o.epochs * kBatches));
+  ASSERT_EQ(train_losses.size(), static_cast<std::size_t>(o.epochs));
+  for (std::int64_t epoch = 0; epoch < o.epochs; ++epoch) {
+    const std::vector<double> losses = losses_step_by_step(model, o, epoch);
+    for (std::size_t i = 0; i < losses.size(); ++i) {
+      const Told& t = told[epoch * kBatches + i];
+      EXPECT_EQ(t.epoch, epoch + 1);
+      EXPECT_EQ(t.done, static_cast<std::int64_t>(i + 1) * o.batch_size);
+      EXPECT_EQ(t.loss, sum_of(losses, i + 1) / static_cast<double>(i + 1));
+    }
+    EXPECT_EQ(train_losses[epoch], sum_of(losses, kBatches) / kBatches);
+  }
+  for (const Parameters::Entry& entry : model.plan().parameters().entries()) {
+    EXPECT_EQ(ahead.model().read(entry.name), model.read(entry.name)) << entry.name;
+  }
+}
+
+// Stopped after each step of an epoch, wherever its loss is by then, and resumed.
+TEST_P(TrainerTest, StoppedAnywhereAndResumedIsTheSameRun) {
+  const TrainOptions o = options();
+  EXPECT_TRUE(trainer(o, "whole", false).train(false));
+  for (std::int64_t after = 1; after < kBatches; ++after) {
+    const std::string run = fmt::format("stopped-{}", after);
+    std::atomic<bool> stop = false;
+    TrainListener listener;
+    listener.progress = [&](std::int64_t, std::int64_t done, std::int64_t, double) {
+      stop = done >= after * o.batch_size;
+    };
+    EXPECT_FALSE(trainer(o, run, false, listener).train(stop));
+    const auto [counters, losses] = progress(run);
+    const std::int64_t steps = counters[0] * kBatches + counters[1];
+    EXPECT_GE(steps, after);
+    EXPECT_LE(steps, after + 1);  // one was queued by then
+    EXPECT_TRUE(trainer(o, run, true).train(false));
+    for (const char* name : {"checkpoint-last.safetensors", "checkpoint-best.safetensors"}) {
+      EXPECT_EQ(file(run + "/" + name), file(fmt::format("whole/{}", name))) << "stopped after " << after;
+    }
+    EXPECT_EQ(metrics(run), metrics("whole")) << "stopped after " << after;
+  }
+}
+
+TEST_P(TrainerTest, ACheckpointHoldsTheLossesOfItsSteps) {
+  TrainOptions o = options();
+  o.epochs = 1, o.checkpoint_steps = 3;
+  nn::Model model = plain_model(o);
+  model.initialize(o.seed);
+  const std::vector<double> losses = losses_step_by_step(model, o, 0);
+  std::int64_t seen = 0;
+  TrainListener listener;
+  listener.progress = [&](std::int64_t, std::int64_t done, std::int64_t, double) {
+    const auto [counters, sums] = progress("run");
+    const std::int64_t steps = done / o.batch_size, saved = counters[1];
+    EXPECT_EQ(saved, (steps - 1) / 3 * 3);  // the step told of now is not yet saved
+    EXPECT_EQ(sums[0], sum_of(losses, static_cast<std::size_t>(saved)));
+    seen = std::max(seen, saved);
+  };
+  EXPECT_TRUE(trainer(o, "run", false, listener).train(false));
+  EXPECT_EQ(seen, 6);
+}
+
+// The step that is named is the one whose loss it was, though another one has been queued by then.
+TEST_P(TrainerTest, NamesTheStepWhoseLossBroke) {
+  TrainOptions o = options();
+  o.schedule.kind = nn::ScheduleKind::kConstant;
+  o.weight_decay = 1e25;  // each step multiplies weights by -1e22
+  nn::Model model = plain_model(o);
+  model.initialize(o.seed);
+  const std::vector<double> losses = losses_step_by_step(model, o, 0);
+  ASSERT_FALSE(std::isfinite(losses.back()));
+  ASSERT_GT(losses.size(), 1u);
+  ASSERT_LT(losses.size(), static_cast<std::size_t>(kBatches));
+  Trainer breaks = trainer(o, "run", false);
+  try {
+    breaks.train(false);
+    FAIL() << "it trained on";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find(fmt::format("epoch 1, step {};", losses.size())), std::string::npos)
+        << error.what() << " after " << losses.size();
+  }
+  EXPECT_EQ(progress("run").first[1], 0);  // nothing of it was saved
+}
+
+TEST_P(TrainerTest, CapturingOrNotIsTheSameRunAndMayChangeInResuming) {
+  TrainOptions o = options();
+  EXPECT_TRUE(trainer(o, "captured", false).train(false));
+  std::atomic<bool> stop = false;
+  TrainListener listener;
+  listener.progress = [&](std::int64_t, std::int64_t, std::int64_t, double) { stop = true; };
+  o.capture = false;
+  EXPECT_FALSE(trainer(o, "called", false, listener).train(stop));
+  o.capture = true;
+  EXPECT_TRUE(trainer(o, "called", true).train(false));
+  EXPECT_EQ(file("called/checkpoint-last.safetensors"), file("captured/checkpoint-last.safetensors"));
+  EXPECT_EQ(metrics("called"), metrics("captured"));
+}
+
+TEST_P(TrainerTest, WaitingIsAShareOfTheEpoch) {
+  TrainListener listener;
+  int epochs = 0;
+  listener.epoch = [&](const nn::EpochMetrics& m, bool) {
+    ++epochs;
+    EXPECT_GE(m.waiting, 0);
+    EXPECT_LT(m.waiting, 1);
+  };
+  EXPECT_TRUE(trainer(options(), "run", false, listener).train(false));
+  EXPECT_EQ(epochs, 2);
+}
+
+RUN_ON_DEVICES(TrainerTest);
+
+}  // namespace
+}  // namespace densetree::test
