@@ -1,9 +1,15 @@
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/cuda/cudnn_graph.h"
+#include "tests/cuda_emulation/library_numbers.h"
 
 namespace densetree::cuda {
 namespace {
+
+emulation::Numbers numbers(const ConvolutionShape& shape, void* data) {
+  return {data, shape.precision == Precision::kBFloat16};
+}
 
 // Calls visit(pixel of the input, pixel of the output, tap) for each tap that falls into the image.
 template <class Visit>
@@ -24,16 +30,6 @@ void for_each_tap(const ConvolutionShape& s, const Visit& visit) {
   }
 }
 
-std::vector<double> widened(const void* values, std::int64_t count) {
-  const auto* const first = static_cast<const float*>(values);
-  return {first, first + count};
-}
-
-void narrow(const std::vector<double>& sums, const void* to) {
-  std::transform(sums.begin(), sums.end(), static_cast<float*>(const_cast<void*>(to)),
-                 [](double sum) { return static_cast<float>(sum); });
-}
-
 double dot(const double* a, const double* b, std::int64_t count) {
   double sum = 0;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -50,10 +46,14 @@ void add(double factor, const double* from, std::int64_t count, double* to) {
 }
 
 // x: [pixel][C], y: [pixel][O], w: [O][tap][C]. The one that the pass computes is written, the others are read.
-void convolve(const ConvolutionShape& s, Pass pass, const void* x_data, const void* w_data, const void* y_data) {
+void convolve(const ConvolutionShape& s, Pass pass, void* x_data, void* w_data, void* y_data) {
   const std::int64_t inputs = s.input.c, outputs = s.out_channels, taps = s.kernel * s.kernel;
-  const auto operand = [&](const void* data, std::int64_t count, Pass computed) {
-    return pass == computed ? std::vector<double>(count) : widened(data, count);
+  const auto operand = [&](void* data, std::int64_t count, Pass computed) {
+    std::vector<double> values(count);
+    for (std::int64_t i = 0; i < count && pass != computed; ++i) {
+      values[i] = numbers(s, data).operand(i, s.precision == Precision::kTensorFloat32);
+    }
+    return values;
   };
   std::vector<double> x = operand(x_data, s.input.elements(), Pass::kBackwardData);
   std::vector<double> w = operand(w_data, s.weights(), Pass::kBackwardWeights);
@@ -76,15 +76,31 @@ void convolve(const ConvolutionShape& s, Pass pass, const void* x_data, const vo
       }
     }
   });
-  pass == Pass::kForward ? narrow(y, y_data) : pass == Pass::kBackwardData ? narrow(x, x_data) : narrow(w, w_data);
+  const auto store = [&](const std::vector<double>& sums, void* to) {
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      numbers(s, to).set(static_cast<std::int64_t>(i), sums[i]);
+    }
+  };
+  switch (pass) {
+    case Pass::kForward:
+      store(y, y_data);
+      break;
+    case Pass::kBackwardData:
+      store(x, x_data);
+      break;
+    case Pass::kBackwardWeights:
+      store(w, w_data);
+      break;
+  }
 }
 
 }  // namespace
 
-ConvolutionPlan::ConvolutionPlan(const Descriptor&, const ConvolutionShape& shape, Pass pass)
-    : shape_(shape), pass_(pass) {}
+const char* name_of(Pass pass) {
+  return pass == Pass::kForward ? "forward" : pass == Pass::kBackwardData ? "backward data" : "backward weights";
+}
 
-// As cuDNN, it wants some, and another amount for each pass. It writes all of that, so it has to be there.
+// As cuDNN, a plan wants some, and another amount for each pass. It writes all of that, so it has to be there.
 std::size_t ConvolutionPlan::workspace_bytes() const {
   return 1000 * (1 + static_cast<std::size_t>(pass_));
 }
@@ -92,8 +108,16 @@ std::size_t ConvolutionPlan::workspace_bytes() const {
 void ConvolutionPlan::run(cudnnHandle_t handle, const void* x, const void* w, const void* y, void* workspace) const {
   emulation::enqueue(handle->stream, [plan = *this, x, w, y, workspace] {
     std::memset(workspace, 0xFF, plan.workspace_bytes());
-    convolve(plan.shape_, plan.pass_, x, w, y);
+    convolve(plan.shape_, plan.pass_, const_cast<void*>(x), const_cast<void*>(w), const_cast<void*>(y));
   });
+}
+
+std::vector<ConvolutionPlan> plans_for(const Target&, const ConvolutionShape& shape, Pass pass, std::size_t limit) {
+  std::vector<ConvolutionPlan> plans;
+  for (std::size_t number = 0; number < std::min<std::size_t>(limit, 2); ++number) {
+    plans.emplace_back(shape, pass, number);
+  }
+  return plans;
 }
 
 }  // namespace densetree::cuda

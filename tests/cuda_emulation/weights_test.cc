@@ -23,11 +23,12 @@ class EmulatedWeights : public testing::Test {
   }
   ~EmulatedWeights() override { cudaStreamDestroy(stream_.handle); }
 
-  // What `convert` makes of the weights, each side followed by a guard of its own.
-  std::vector<float> converted(decltype(&interleave_weights) convert, std::vector<float> from) {
+  // Calls convert(from, to), each side followed by a guard of its own, and returns what it made.
+  template <class Convert>
+  std::vector<float> converted(std::vector<float> from, const Convert& convert) {
     std::vector<float> to(from.size() + 1, kGuard);
     from.push_back(-2);
-    convert(stream_, shape_, from.data(), to.data());
+    convert(from.data(), to.data());
     EXPECT_EQ(cudaStreamSynchronize(stream_.handle), cudaSuccess);
     EXPECT_EQ(to.back(), kGuard);
     to.pop_back();
@@ -40,11 +41,16 @@ class EmulatedWeights : public testing::Test {
 };
 
 TEST_F(EmulatedWeights, AreInterleaved) {
-  EXPECT_EQ(converted(interleave_weights, plain_), interleaved_);
+  EXPECT_EQ(converted(plain_, [&](const float* from,
+                                  float* to) { interleave_weights(stream_, shape_, from, DType::kFloat32, to); }),
+            interleaved_);
 }
 
 TEST_F(EmulatedWeights, AreBroughtBack) {
-  EXPECT_EQ(converted(deinterleave_weights, interleaved_), plain_);
+  EXPECT_EQ(
+      converted(interleaved_, [&](const float* from,
+                                  float* to) { deinterleave_weights(stream_, shape_, DType::kFloat32, from, to); }),
+      plain_);
 }
 
 }  // namespace

@@ -37,6 +37,7 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 inline constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2;
 
 struct cudaDeviceProp {
@@ -178,8 +179,14 @@ inline cudaError_t cudaSetDevice(int device) {
 }
 // Two multiprocessors, so that grids stay small and the threads of a large operation have several elements each.
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  *properties = {"emulated GPU", densetree::emulation::kDeviceBytes, 9, 0, 2};
+  *properties = {"emulated GPU", densetree::emulation::kDeviceBytes, 8, 0, 2};
   return cudaSetDevice(device);
+}
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  cudaDeviceProp properties{};
+  const cudaError_t status = cudaGetDeviceProperties(&properties, device);
+  *value = attribute == cudaDevAttrComputeCapabilityMajor ? properties.major : properties.minor;
+  return status;
 }
 template <class Kernel>
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, Kernel) {
@@ -272,6 +279,9 @@ inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new CUevent_st;
   return cudaSuccess;
 }
+inline cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  return cudaEventCreateWithFlags(event, 0);
+}
 inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
@@ -290,6 +300,12 @@ inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   densetree::emulation::enqueue(stream, [until = *event] { densetree::emulation::finish(until); });
   return densetree::emulation::unless_capturing();
+}
+
+// Time does not pass here.
+inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
+  *milliseconds = 1;
+  return cudaSuccess;
 }
 
 // ---- Graphs --------------------------------------------------------------------------------------------------------

@@ -1,54 +1,43 @@
-// Takes the place of kernels/cuda/cudnn_graph.h: cuDNN's handle, and convolutions as plain loops that add up in fp64.
+// Takes the place of kernels/cuda/cudnn_graph.h: plans are plain loops that add up in fp64.
 #pragma once
 
-#include <cuda_runtime_api.h>
+#include <cudnn.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "kernels/device.h"
-
-enum cudnnStatus_t { CUDNN_STATUS_SUCCESS };
-
-struct cudnnContext {
-  cudaStream_t stream = nullptr;
-};
-using cudnnHandle_t = cudnnContext*;
-
-inline cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) {
-  *handle = new cudnnContext;
-  return CUDNN_STATUS_SUCCESS;
-}
-inline cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) {
-  delete handle;
-  return CUDNN_STATUS_SUCCESS;
-}
-inline cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
-  handle->stream = stream;
-  return CUDNN_STATUS_SUCCESS;
-}
 
 namespace densetree::cuda {
 
 inline void check_cudnn(cudnnStatus_t, const std::string&) {}
 
-struct Descriptor {};
-inline Descriptor describe_device(cudnnHandle_t) {
-  return {};
-}
+struct Target {
+  explicit Target(cudnnHandle_t) {}
+};
 
 enum class Pass : std::uint8_t { kForward, kBackwardData, kBackwardWeights };
+const char* name_of(Pass pass);
 
 class ConvolutionPlan {
  public:
-  ConvolutionPlan(const Descriptor& device, const ConvolutionShape& shape, Pass pass);
+  ConvolutionPlan(const ConvolutionShape& shape, Pass pass, std::size_t number)
+      : shape_(shape), pass_(pass), name_(std::to_string(number)) {}
 
   std::size_t workspace_bytes() const;
+  const std::string& name() const { return name_; }
   void run(cudnnHandle_t handle, const void* x, const void* w, const void* y, void* workspace) const;
 
  private:
   ConvolutionShape shape_;
   Pass pass_;
+  std::string name_;
 };
+
+// Two of them, where as many are asked for.
+std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionShape& shape, Pass pass,
+                                       std::size_t limit);
 
 }  // namespace densetree::cuda
