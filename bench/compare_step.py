@@ -8,7 +8,8 @@
 
 Every contestant is a process of its own: `bench_step --worker` of this engine in its memory modes, and torch_step.py
 in PyTorch's. All are started and warmed up, then each runs one step in turn, A B C … A B C …, so that whatever else
-happens on the machine happens to all of them. While one runs the others wait without using a core.
+happens on the machine happens to all of them. While one runs the others wait without using a core. On a GPU a turn is
+--turn steps, queued one behind the other as in training, and its mean counts.
 
 Memory is the peak of resident memory of the process (VmHWM), and that less what was resident before the model was
 built: libraries and interpreters do not count. On a GPU it is the device memory of the tensors, this engine's one
@@ -169,12 +170,14 @@ def main():
     parser.add_argument("--precision", choices=list(torch_precision.AMP), default="fp32")
     parser.add_argument("--compile", action="store_true", help="PyTorch's best mode through torch.compile as well")
     parser.add_argument("--bench-step", default=str(HERE.parent / "build/release/bin/bench_step"))
-    parser.add_argument("--rounds", type=int, default=7, help="measured steps of each")
+    parser.add_argument("--rounds", type=int, default=7, help="measured turns of each")
+    parser.add_argument("--turn", type=int, default=0, help="steps of a turn (default: 1, on a GPU 10)")
     parser.add_argument("--warmup", type=int, default=2, help="steps of each before that")
     parser.add_argument("--out", help="write everything as JSON, for instance bench/results/NAME.json")
     args = parser.parse_args()
     args.python = args.python or ["/usr/bin/python3"]
     args.threads = args.threads or os.cpu_count()
+    args.turn = args.turn or (10 if args.device.startswith("cuda") else 1)
 
     contestants = []
     load_before = load_average()
@@ -182,7 +185,7 @@ def main():
         left_out = start_all(args, contestants)
         for round_number in range(args.rounds):
             for contestant in contestants:
-                contestant.seconds += contestant.run(1)
+                contestant.seconds.append(statistics.mean(contestant.run(args.turn)))
             print(f"round {round_number + 1} of {args.rounds}", file=sys.stderr)
     except (OSError, RuntimeError) as error:
         sys.exit(f"compare_step: error: {error}")
@@ -204,7 +207,7 @@ def main():
                   "what": args.what, "arch": args.arch, "batch_size": args.batch_size, "image_size": args.image_size,
                   "precision": args.precision, "device": args.device, "threads": args.threads, "hardware": hardware,
                   "kernel": platform.release(), "left_out": left_out,
-                  "load_before": load_before, "rounds": args.rounds, "warmup": args.warmup, "ratios": found,
+                  "load_before": load_before, "rounds": args.rounds, "turn": args.turn, "warmup": args.warmup, "ratios": found,
                   "results": results}
         pathlib.Path(args.out).write_text(json.dumps(report, indent=1) + "\n")
 

@@ -61,7 +61,7 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || fa
 if [[ -d $out && -n "$(ls -A "$out")" && ! -e $out/$marker ]]; then
   fail "$out is not empty and no earlier check made it; name another folder with --out"
 fi
-rm -rf "${out:?}"/{build,logs,stages,work,bench,summary.json,summary.md}
+rm -rf "${out:?}"/{build,cache,logs,stages,work,bench,summary.json,summary.md}
 mkdir -p "$out/logs" "$out/stages" || fail "cannot write to $out"
 touch "$out/$marker"
 
@@ -120,6 +120,9 @@ if ldd "$build/bin/densetree" 2> /dev/null | grep -q 'not found'; then
   [[ -z $missing ]] || fail "$build/bin/densetree lacks $missing"
 fi
 [[ -z $shared ]] || export DENSETREE_SHARED="$shared"
+# Algorithms are the libraries' first choices, but for benchmarks that say so; what those find stays here.
+unset DENSETREE_AUTOTUNE
+export DENSETREE_CACHE="$out/cache"
 export OMP_WAIT_POLICY=passive  # programs run beside others; a waiting thread must not hold a core
 
 # ---- Stages

@@ -2,18 +2,19 @@
 # Builds for a machine that has a GPU but not what a build needs, and packs it: programs, tests, benchmarks, the shared
 # libraries they load, and data, in one archive for `gpu_check.sh --build`.
 #
-#   bench/gpu_pack.sh [--out FILE.tar.gz] [--architectures LIST] [--build DIR] [--jobs N]
+#   bench/gpu_pack.sh [--out FILE.tar.gz] [--architectures LIST] [--build DIR] [--shared DIR] [--jobs N]
 #
 #   --out             the archive (build/gpu-pack/densetree.tar.gz); it has to stay below 60 MiB
 #   --architectures   as in CMAKE_CUDA_ARCHITECTURES (90-real); `none` builds without CUDA, to try the scripts
 #   --build           where to build (build/gpu-pack/build)
+#   --shared          the folder of reference traces and X-rays (../shared)
 #   --jobs            compilers at a time (all cores)
 #
 # glibc is the other machine's own and has to be as new as this one's; so are the driver, and CUDA's libraries and
 # cuDNN, which are too large: PyTorch brings them, and gpu_check.sh finds them there. The code runs on any x86-64
 # processor with AVX2.
 set -euo pipefail
-usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 most_bytes=$((60 << 20))
 programs=(densetree bench_step bench_layers bench_tree)
@@ -21,15 +22,17 @@ programs=(densetree bench_step bench_layers bench_tree)
 out="$root/build/gpu-pack/densetree.tar.gz"
 build="$root/build/gpu-pack/build"
 architectures=90-real
+shared="${DENSETREE_SHARED:-$root/../shared}"
 jobs="$(nproc)"
 while [[ $# -gt 0 ]]; do
   case "$1" in
-    --out | --architectures | --build | --jobs)
+    --out | --architectures | --build | --shared | --jobs)
       [[ -n "${2-}" ]] || { echo "gpu_pack: error: $1 wants a value" >&2; exit 2; }
       case "$1" in
         --out) out="$(realpath -m "$2")" ;;
         --architectures) architectures="$2" ;;
         --build) build="$(realpath -m "$2")" ;;
+        --shared) shared="$(realpath -m "$2")" ;;
         --jobs) jobs="$2" ;;
       esac
       shift 2
@@ -69,7 +72,7 @@ ldd "$pack"/bin/* | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | whil
 done
 
 # Reference traces, and the X-rays that are small enough.
-shared="${DENSETREE_SHARED:-$root/../shared}"
+[[ -d $shared/reference ]] || echo "gpu_pack: no traces and X-rays are packed: there is no $shared/reference" >&2
 for folder in reference data/nih-256 data/scores; do
   [[ ! -d $shared/$folder ]] || cp -rL --no-preserve=mode "$shared/$folder" "$pack/shared/$folder"
 done

@@ -106,8 +106,12 @@ void time_steps(benchmark::State& state, const StepSettings& s, const std::strin
   const auto device = s.common.open();
   Subject subject(*device, s, memory, training);
   subject.run();
-  for (auto _ : state) {
+  device->synchronize();
+  for (std::int64_t done = 0; auto _ : state) {
     subject.run();
+    if (++done == s.steps) {
+      device->synchronize();  // a step may end after its call has; the last one's end counts too
+    }
   }
   state.counters["images"] =
       benchmark::Counter(static_cast<double>(s.batch), benchmark::Counter::kIsIterationInvariantRate);
@@ -164,6 +168,7 @@ std::int64_t process_bytes(std::string_view key) {
 }
 
 // Standard input "run N": N steps, one JSON line with the seconds of each and the memory so far. Ends with the input.
+// Steps may be queued while the one before still computes; the last one's seconds hold the wait for all of them.
 void run_worker(const StepSettings& s) {
   check(s.worker == "train" || s.worker == "infer", "--worker is '{}'; use train or infer", s.worker);
   const std::int64_t baseline = process_bytes("VmRSS");
@@ -182,6 +187,9 @@ void run_worker(const StepSettings& s) {
     for (int i = std::stoi(command.substr(4)); i > 0; --i) {
       const auto start = std::chrono::steady_clock::now();
       subject.run();
+      if (i == 1) {
+        device->synchronize();
+      }
       seconds.push_back(seconds_since(start));
     }
     std::cout << nlohmann::json(

@@ -2,8 +2,9 @@
 """PyTorch's side of compare_step.py: training steps or inference of a DenseNet, run on command.
 
 Standard input "run N": N steps, one JSON line with the seconds of each and the memory so far. Ends with the input.
-On a GPU the clock is read before a step and after it with the device idle both times, and CUDA events around it give
-the device's own time; memory is what PyTorch's allocator had handed out at most.
+On a GPU steps are queued without waiting, each reads the loss of the one before, and the clock is read with the device
+idle before the first and after the last; CUDA events around them give the device's own time. The seconds are then the
+same for each: the whole over their number. Memory is what PyTorch's allocator had handed out at most.
 """
 import argparse
 import json
@@ -37,7 +38,7 @@ def make_optimizer(torch, net, device):
 
 
 def make_step(torch, args):
-    """A function that does one step and returns a number of its result, and what is to be told about it."""
+    """A function that does one step and gives a number of its result on the device, and what is to be told about it."""
     import torch_densenet
     import torch_precision
     torch.manual_seed(1)
@@ -59,40 +60,46 @@ def make_step(torch, args):
                 loss = torch.nn.functional.mse_loss(torch.sigmoid(call(x)).float(), y)
             loss.backward()
             optimizer.step()
-            return loss.item()
+            return loss.detach()
     else:
         net.eval()
         call = torch.compile(net) if args.compile else net
 
         def step():
             with torch.inference_mode(), torch_precision.autocast(torch, args.amp, kind):
-                return torch.sigmoid(call(x))[0, 0].item()
+                return torch.sigmoid(call(x))[0, 0]
     return step, about
 
 
-class Clock:
-    """Seconds of one call: by the wall, and on a GPU by its events too."""
-
-    def __init__(self, torch, device):
-        self.torch = torch
-        self.cuda = device.startswith("cuda")
-        self.device_seconds = []
-
-    def measure(self, step):
-        if not self.cuda:
-            start = time.perf_counter()
-            value = step()
-            return time.perf_counter() - start, value
-        begin, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
-        self.torch.cuda.synchronize()
+def time_each(step, steps):
+    """Seconds of each step, up to its number on the host."""
+    seconds, value = [], 0.0
+    for _ in range(steps):
         start = time.perf_counter()
-        begin.record()
-        value = step()
-        end.record()
-        self.torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
-        self.device_seconds.append(begin.elapsed_time(end) / 1e3)
-        return seconds, value
+        value = step().item()
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": seconds, "value": value}
+
+
+def time_queued(torch, step, steps):
+    """Seconds of steps that are queued one behind the other, each with the number of the one before."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    begin.record()
+    last = None
+    for _ in range(steps):
+        number = step()
+        if last is not None:
+            last.item()
+        last = number
+    end.record()
+    value = last.item()
+    torch.cuda.synchronize()
+    each = (time.perf_counter() - start) / steps
+    return {"seconds": [each] * steps, "device_seconds": [begin.elapsed_time(end) / 1e3 / steps] * steps, "value": value,
+            "device_peak_bytes": torch.cuda.max_memory_allocated(),
+            "device_reserved_bytes": torch.cuda.max_memory_reserved()}
 
 
 def main():
@@ -120,7 +127,6 @@ def main():
     torch_precision.set_up(torch, args.amp)
     baseline = process_bytes("VmRSS")  # Python, torch and all its libraries
     step, about = make_step(torch, args)
-    clock = Clock(torch, args.device)
 
     def tell(**what):
         print(json.dumps(what), flush=True)
@@ -131,16 +137,9 @@ def main():
          cudnn=torch.backends.cudnn.version() if cuda else None,
          onednn="oneDNN" if torch.backends.mkldnn.is_available() else "no oneDNN", **about)
     for command in sys.stdin:
-        seconds, value = [], 0.0
-        clock.device_seconds = []
-        for _ in range(int(command.split()[1])):
-            wall, value = clock.measure(step)
-            seconds.append(wall)
-        answer = {"seconds": seconds, "peak_bytes": process_bytes("VmHWM"), "value": value}
-        if cuda:
-            answer |= {"device_seconds": clock.device_seconds, "device_peak_bytes": torch.cuda.max_memory_allocated(),
-                       "device_reserved_bytes": torch.cuda.max_memory_reserved()}
-        tell(**answer)
+        steps = int(command.split()[1])
+        timed = time_queued(torch, step, steps) if cuda else time_each(step, steps)
+        tell(peak_bytes=process_bytes("VmHWM"), **timed)
 
 
 if __name__ == "__main__":

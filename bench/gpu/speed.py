@@ -10,6 +10,7 @@ import sys
 from machine import cards
 
 MEMORY = ("shared", "store", "recompute")
+TUNED = {"DENSETREE_AUTOTUNE": "1"}  # PyTorch chooses its convolutions by timing them, too
 MIB = 1 << 20
 
 
@@ -19,7 +20,7 @@ class Sizes:
     def __init__(self, quick):
         self.arch = "densenet121"
         self.batch, self.image = (2, 64) if quick else (128, 224)
-        self.steps, self.rounds = (2, 2) if quick else (20, 20)
+        self.steps, self.rounds = (2, 2) if quick else (20, 10)
         self.layers = ("--benchmark_filter=ceiling/copy", "--benchmark_min_time=0.01") if quick else ()
         self.tree = ("--images", "3000", "--draws", "10", "--benchmark_min_time=0.01") if quick else ("--draws", "200")
         self.ceilings = ("--bytes", str(64 * MIB), "--side", "1024") if quick else ()
@@ -40,9 +41,9 @@ def precision_flags(stage, name, available):
     return found
 
 
-def google(stage, what, *command):
+def google(stage, what, *command, **more):
     """Runs a Google Benchmark program; its rows by name, and the whole report in OUT/bench."""
-    done = stage.run(*command, "--benchmark_format=json")
+    done = stage.run(*command, "--benchmark_format=json", **more)
     if not stage.check(what, done.returncode == 0, done.stderr.strip()[-300:] if done.returncode else ""):
         return {}
     report = json.loads(done.stdout)
@@ -58,7 +59,8 @@ def compare(stage, sizes, what, precision, *more):
     done = stage.run(sys.executable, "-B", stage.root / "bench/compare_step.py", "--what", what, "--precision", precision,
                      "--device", stage.device, "--python", stage.settings.python, "--bench-step",
                      stage.program("bench_step"), "--memory", ",".join(MEMORY), *sizes.flags(), "--rounds", sizes.rounds,
-                     "--warmup", "1" if stage.quick else "5", "--out", report, *more)
+                     "--warmup", "1" if stage.quick else "5", "--out", report, *more,
+                     env=os.environ | TUNED)
     if not stage.check(name, done.returncode == 0, done.stderr.strip()[-300:] if done.returncode else ""):
         return
     found = json.loads(report.read_text())
@@ -89,14 +91,21 @@ def compare_compiled(stage, sizes, precisions):
 def time_steps(stage, sizes, precisions):
     for precision, flags in precisions.items():
         for memory in MEMORY:
-            found = google(stage, f"step {precision} {memory}", stage.program("bench_step"), "--device", stage.device,
-                           "--memory", memory, *sizes.flags(), "--steps", sizes.steps, *flags)
-            for name, row in found.items():
-                what = name.partition("/")[0]
-                if what == "train" or memory == MEMORY[0]:
-                    stage.figure(f"{what}.{precision}" + (f".{memory}" if what == "train" else ""),
-                                 {"images_per_second": row["images"], "milliseconds": row["real_time"],
-                                  "plan_bytes": row["plan_bytes"], "convolution_share": row["convolution_share"]})
+            note_steps(stage, sizes, precision, memory, flags)
+        if stage.on_gpu:
+            note_steps(stage, sizes, precision, MEMORY[0], flags, "tuned", env=os.environ | TUNED)
+
+
+def note_steps(stage, sizes, precision, memory, flags, *how, **more):
+    """bench_step's training and, in the first memory mode, its inference."""
+    found = google(stage, " ".join(["step", precision, memory, *how]), stage.program("bench_step"), "--device",
+                   stage.device, "--memory", memory, *sizes.flags(), "--steps", sizes.steps, *flags, **more)
+    for name, row in found.items():
+        what = name.partition("/")[0]
+        if what == "train" or memory == MEMORY[0]:
+            stage.figure(".".join([what, precision, *([memory] if what == "train" else []), *how]),
+                         {"images_per_second": row["images"], "milliseconds": row["real_time"],
+                          "plan_bytes": row["plan_bytes"], "convolution_share": row["convolution_share"]})
 
 
 def parse_profile(text):

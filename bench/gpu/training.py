@@ -23,6 +23,8 @@ def determinism(stage):
     for precision in stage.precisions():
         once, twice = (stage.train(f"{precision}-{i}", data, *settings, "--precision", precision) for i in (1, 2))
         stage.same_run(f"{precision}: two runs with one seed", once, twice)
+        queued = stage.train(f"{precision}-queued", data, *settings, "--precision", precision, "--capture", "false")
+        stage.check(f"{precision}: --capture false gives the same losses", losses(once) == losses(queued))
         for memory in () if stage.quick else ("store", "recompute"):
             other = stage.train(f"{precision}-{memory}", data, *settings, "--precision", precision, "--memory", memory)
             stage.check(f"{precision}: {memory} gives the losses of shared", losses(once) == losses(other))
