@@ -1,5 +1,5 @@
-// The tree method against tests/tree/reference/tree_method.py, a second implementation in NumPy that shares nothing with
-// this one but the method's description: small random cases stored with what comes out of them.
+// The tree method against tests/tree/reference/tree_method.py, a second implementation in NumPy that shares nothing
+// with this one but the method's description: small random cases stored with what comes out of them.
 #include <gtest/gtest.h>
 
 #include <algorithm>
