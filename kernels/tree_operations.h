@@ -45,6 +45,9 @@ class TreeOperations {
  public:
   virtual ~TreeOperations() = default;
 
+  // Whether the device works in host memory, so that inputs need not be uploaded.
+  virtual bool reads_host_memory() const = 0;
+
   // scores: (N, L), as a classifier gives them. node_scores: (V, N).
   virtual void pool_scores(const TreeTopology& tree, Pooling pooling, const double* scores, std::int64_t images,
                            double* node_scores) = 0;

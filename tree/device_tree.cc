@@ -30,6 +30,23 @@ std::vector<std::int32_t> leaf_lists(const LabelTree& tree) {
   return result;
 }
 
+// An input of the host where the device can read it: in place, or uploaded.
+template <class T>
+class Input {
+ public:
+  Input(Device& device, const TreeOperations& operations, std::span<const T> values) : data_(values.data()) {
+    if (!operations.reads_host_memory()) {
+      uploaded_.emplace(device, values);
+      data_ = uploaded_->data();
+    }
+  }
+  const T* data() const { return data_; }
+
+ private:
+  const T* data_;
+  std::optional<DeviceArray<T>> uploaded_;
+};
+
 }  // namespace
 
 DeviceTree::DeviceTree(Device& device, const LabelTree& tree, Pooling pooling)
@@ -52,7 +69,7 @@ std::size_t DeviceTree::images_of(std::size_t cells) const {
 
 DeviceArray<double> DeviceTree::pool_on_device(std::span<const double> scores) {
   const std::size_t images = images_of(scores.size());
-  const DeviceArray<double> leaf_scores(device_, scores);
+  const Input<double> leaf_scores(device_, *operations_, scores);
   DeviceArray<double> pooled(device_, images * static_cast<std::size_t>(nodes_));
   operations_->pool_scores(topology_, pooling_, leaf_scores.data(), static_cast<std::int64_t>(images), pooled.data());
   device_.synchronize();  // before leaf_scores is released
@@ -61,7 +78,7 @@ DeviceArray<double> DeviceTree::pool_on_device(std::span<const double> scores) {
 
 DeviceArray<std::uint8_t> DeviceTree::truths_on_device(std::span<const float> targets) {
   const std::size_t images = images_of(targets.size());
-  const DeviceArray<float> leaf_truths(device_, targets);
+  const Input<float> leaf_truths(device_, *operations_, targets);
   DeviceArray<std::uint8_t> truths(device_, images * static_cast<std::size_t>(nodes_));
   operations_->pool_truths(topology_, leaf_truths.data(), static_cast<std::int64_t>(images), truths.data());
   device_.synchronize();
@@ -131,7 +148,7 @@ Answers DeviceTree::answer(const NodeTable<double>& posteriors, std::span<const 
         "posteriors of {} nodes and {} images, {} thresholds; the tree has {} nodes", posteriors.nodes,
         posteriors.images, thresholds.size(), nodes_);
   const auto images = static_cast<std::int64_t>(posteriors.images);
-  const DeviceArray<double> values(device_, std::span<const double>(posteriors.values)), limits(device_, thresholds);
+  const Input<double> values(device_, *operations_, posteriors.values), limits(device_, *operations_, thresholds);
   const DeviceArray<std::int32_t> climb(device_, leaves * posteriors.images);
   const DeviceArray<std::uint8_t> frontier(device_, nodes * posteriors.images);
   operations_->climb(topology_, values.data(), limits.data(), images, climb.data());

@@ -177,6 +177,8 @@ class CpuTreeOperations final : public TreeOperations {
  public:
   explicit CpuTreeOperations(int threads) : threads_(threads) {}
 
+  bool reads_host_memory() const override { return true; }
+
   void pool_scores(const TreeTopology& tree, Pooling pooling, const double* scores, std::int64_t images,
                    double* node_scores) override {
     switch (pooling) {

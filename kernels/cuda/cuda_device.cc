@@ -65,8 +65,8 @@ int cuda_device_count(std::string* why_not) {
   return 0;
 }
 
-std::unique_ptr<Device> make_cuda_device(int index) {
-  return std::make_unique<CudaDevice>(index);
+std::unique_ptr<Device> make_cuda_device(int index, void* stream) {
+  return std::make_unique<CudaDevice>(index, static_cast<cudaStream_t>(stream));
 }
 
 DeviceStatus cuda_status(int index) {
@@ -87,7 +87,7 @@ DeviceStatus cuda_status(int index) {
   return status;
 }
 
-CudaDevice::CudaDevice(int index) {
+CudaDevice::CudaDevice(int index, cudaStream_t stream) : owns_stream_(stream == nullptr) {
   stream_.device = index;
   cudaDeviceProp properties{};
   check_call(cudaGetDeviceProperties(&properties, index), "opening the device");
@@ -95,7 +95,10 @@ CudaDevice::CudaDevice(int index) {
   const std::string missing = missing_code(properties);
   check(missing.empty(), "cuda:{} cannot be used: {}", index, missing);
   stream_.multiprocessors = properties.multiProcessorCount;
-  check_call(cudaStreamCreateWithFlags(&stream_.handle, cudaStreamNonBlocking), "creating a stream");
+  stream_.handle = stream;
+  if (owns_stream_) {
+    check_call(cudaStreamCreateWithFlags(&stream_.handle, cudaStreamNonBlocking), "creating a stream");
+  }
   uploads_ = stream_;
   check_call(cudaStreamCreateWithFlags(&uploads_.handle, cudaStreamNonBlocking), "creating a stream for uploads");
 }
@@ -105,7 +108,9 @@ CudaDevice::~CudaDevice() {
   cudaSetDevice(stream_.device);
   cudaStreamSynchronize(stream_.handle);
   convolutions_.reset();  // its handles work on the stream
-  cudaStreamDestroy(stream_.handle);
+  if (owns_stream_) {
+    cudaStreamDestroy(stream_.handle);
+  }
   cudaStreamDestroy(uploads_.handle);
 }
 

@@ -12,8 +12,9 @@ namespace densetree {
 // 0 where CUDA cannot be used, with the reason in *why_not: no driver, a driver too old, no GPU. Never throws.
 int cuda_device_count(std::string* why_not);
 
-// "cuda:<index>". Throws Error when the GPU is not there or this build carries no code for it.
-std::unique_ptr<Device> make_cuda_device(int index);
+// "cuda:<index>". Throws Error when the GPU is not there or this build carries no code for it. Work is queued on
+// `stream`, a cudaStream_t of that GPU that the caller keeps until the device is gone, or on a stream of its own.
+std::unique_ptr<Device> make_cuda_device(int index, void* stream = nullptr);
 
 // Whether device `index` can be used, and its hardware or the reason why not.
 DeviceStatus cuda_status(int index);

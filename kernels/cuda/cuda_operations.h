@@ -16,7 +16,8 @@ class ConvolutionContext;  // convolutions.h
 class CudaDevice final : public Device {
  public:
   // Throws Error when this build carries no code for the GPU. index must be below cuda_device_count().
-  explicit CudaDevice(int index);
+  // stream: the caller's, or null.
+  explicit CudaDevice(int index, cudaStream_t stream = nullptr);
   ~CudaDevice() override;
   CudaDevice(const CudaDevice&) = delete;
   CudaDevice& operator=(const CudaDevice&) = delete;
@@ -83,6 +84,7 @@ class CudaDevice final : public Device {
   void check_call(cudaError_t status, const char* operation) const;  // throws Error
   void activate(const char* operation) const;                        // makes this device the thread's current one
 
+  bool owns_stream_;
   cuda::Stream stream_;
   cuda::Stream uploads_;                                    // beside it: host memory to staging memory
   std::shared_ptr<cuda::ConvolutionContext> convolutions_;  // made with the first convolution

@@ -142,6 +142,8 @@ class CudaTreeOperations final : public TreeOperations {
  public:
   explicit CudaTreeOperations(const Stream& stream) : stream_(stream) {}
 
+  bool reads_host_memory() const override { return false; }
+
   void pool_scores(const TreeTopology& tree, Pooling pooling, const double* scores, std::int64_t images,
                    double* node_scores) override {
     const auto kernel = pooling == Pooling::kNoisyOr ? pool_scores_kernel<PoolNoisyOr>

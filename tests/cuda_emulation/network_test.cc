@@ -1,11 +1,14 @@
 // Whole training steps and the label tree on the emulated device: every kernel of a network at work, beside the CPU
 // and in several orders of threads.
+#include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 
+#include "kernels/cuda/cuda_device.h"
+#include "kernels/device_array.h"
 #include "tests/cuda_emulation/grid.h"
 #include "tests/nn/devices.h"
 #include "tests/nn/small_model.h"
@@ -142,6 +145,25 @@ TEST(EmulatedPrecision, StaysNearFp32) {
       EXPECT_EQ(other.state, got.state);
     }
   }
+}
+
+// A device on the caller's stream queues there and leaves it to the caller.
+TEST(EmulatedStream, MayBeTheCallers) {
+  cudaStream_t stream = nullptr;
+  ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  std::vector<float> values{-2, 0, 1}, got(3);
+  {
+    const std::unique_ptr<Device> device = make_cuda_device(0, stream);
+    const DeviceArray<float> x(*device, std::span<const float>(values)), y(*device, 3);
+    device->sigmoid(x.data(), 3, y.data());
+    ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);  // the caller's wait is enough
+    ASSERT_EQ(cudaMemcpyAsync(got.data(), y.data(), sizeof(float) * 3, cudaMemcpyDeviceToHost, stream), cudaSuccess);
+    ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    EXPECT_NEAR(got[i], 1 / (1 + std::exp(-values[i])), 1e-6);
+  }
+  EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
 }
 
 INSTANTIATE_TEST_SUITE_P(Memory, EmulatedNetwork,
