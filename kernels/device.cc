@@ -92,7 +92,9 @@ AdamScalars::AdamScalars(const AdamStep& s)
 
 void StagedUpload::send(void* to, const void* from, std::size_t bytes) {
   check(bytes <= bytes_, "a staged upload of {} bytes was made for {} at most", bytes, bytes_);
-  copy(to, from, bytes);
+  if (bytes > 0) {
+    copy(to, from, bytes);
+  }
 }
 
 double Readback::read(int ago) {

@@ -17,8 +17,9 @@ struct NodeTable {
   NodeTable(std::size_t node_count, std::size_t image_count, T value = T{})
       : nodes(node_count), images(image_count), values(node_count * image_count, value) {}
 
-  std::span<const T> node(std::size_t v) const { return std::span(values).subspan(v * images, images); }
-  std::span<T> node(std::size_t v) { return std::span(values).subspan(v * images, images); }
+  std::span<const T> node(std::size_t v) const& { return std::span(values).subspan(v * images, images); }
+  std::span<T> node(std::size_t v) & { return std::span(values).subspan(v * images, images); }
+  std::span<const T> node(std::size_t) const&& = delete;  // it would outlive the table
   const T& at(std::size_t v, std::size_t image) const { return values[v * images + image]; }
 
   // The same nodes, with the images at `chosen` in that order.

@@ -333,6 +333,7 @@ TEST_F(EmulatedStreamTest, StreamsThatNothingOrdersAreNot) {
   cudaMemcpyAsync(&seen, &value, sizeof(int), cudaMemcpyDeviceToDevice, other_);
   cudaStreamSynchronize(other_);
   EXPECT_EQ(seen, 0);
+  synchronize();  // before `value` goes
 }
 
 TEST_F(EmulatedStreamTest, ACaptureRunsNothingAndItsGraphAllOfIt) {

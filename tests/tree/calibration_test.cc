@@ -160,7 +160,8 @@ TEST_F(CalibrationTest, ANodeWithoutPositivesIsNeverProbable) {
     set.targets[i] = 0;
   }
   const Calibration calibration = fit(*device_, small_tree(), {}, set, "scores.csv");
-  for (const double p : calibration.posteriors(*device_, set.scores).node(0)) {
+  const NodeTable<double> posteriors = calibration.posteriors(*device_, set.scores);
+  for (const double p : posteriors.node(0)) {
     EXPECT_EQ(p, 0);
   }
 }
