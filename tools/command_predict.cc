@@ -170,7 +170,8 @@ class Prediction {
       }
     }
     if (nodes.empty()) {
-      nodes.push_back(static_cast<std::int32_t>(std::max_element(scores.begin(), scores.end()) - scores.begin()));
+      const auto highest = std::max_element(scores.begin(), scores.end()) - scores.begin();
+      nodes.push_back(answering_ ? found.most_likely.first : static_cast<std::int32_t>(highest));
     }
     const Shape shape = trained_.model->feature_shape();
     const auto size = static_cast<std::size_t>(shape.c * shape.h * shape.w);
