@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "kernels/core/error.h"
+#include "kernels/tree_operations.h"
 #include "tree/metrics.h"
-#include "tree/thresholds.h"
 
 namespace densetree::tree {
 
@@ -126,7 +126,7 @@ class BlockCounter {
     std::uint8_t* any = marks(0);
     std::uint32_t reported = 0, right = 0;
     for (std::size_t i = 0; i < size_; ++i) {
-      const auto report = static_cast<std::uint8_t>(is_reported(i) & (y[i] != kUnknownTruth));
+      const auto report = static_cast<std::uint8_t>(is_reported(i) & (y[i] != kUnknown));
       any[i] |= report;
       reported += report;
       right += report & (y[i] == 1);
@@ -200,7 +200,7 @@ class BlockCounter {
       const std::uint8_t *y = truth(v), *here = marks(v);
       std::uint32_t reported = 0, right = 0, both = 0;
       for (std::size_t i = 0; i < size_; ++i) {
-        reported += (here[i] != 0) & (y[i] != kUnknownTruth);
+        reported += (here[i] != 0) & (y[i] != kUnknown);
         right += y[i] == 1;
         both += (here[i] != 0) & (y[i] == 1);
       }
@@ -278,7 +278,7 @@ ConfidenceAtT::AucAtT auc_at(double threshold, std::span<const double> posterior
   std::vector<float> targets;
   std::int64_t known = 0;
   for (std::size_t i = 0; i < truth.size(); ++i) {
-    if (truth[i] != kUnknownTruth) {
+    if (truth[i] != kUnknown) {
       ++known;
       if (std::max(posterior[i], 1 - posterior[i]) >= threshold) {
         scores.push_back(posterior[i]);

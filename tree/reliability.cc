@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "kernels/core/error.h"
-#include "tree/thresholds.h"
+#include "kernels/tree_operations.h"
 
 namespace densetree::tree {
 
@@ -14,9 +14,8 @@ namespace {
 void check_images(std::span<const double> probability, std::span<const std::uint8_t> truth) {
   check(probability.size() == truth.size(), "{} probabilities but {} truths", probability.size(), truth.size());
   for (std::size_t i = 0; i < truth.size(); ++i) {
-    check(truth[i] <= kUnknownTruth, "image {}: truth is {}; it must be 0, 1 or {} (unknown)", i, truth[i],
-          kUnknownTruth);
-    check(truth[i] == kUnknownTruth || (probability[i] >= 0 && probability[i] <= 1),
+    check(truth[i] <= kUnknown, "image {}: truth is {}; it must be 0, 1 or {} (unknown)", i, truth[i], kUnknown);
+    check(truth[i] == kUnknown || (probability[i] >= 0 && probability[i] <= 1),
           "image {}: probability is {}; it must lie in [0, 1]", i, probability[i]);
   }
 }
@@ -36,7 +35,7 @@ std::vector<Marked> known_images(std::span<const double> probability, std::span<
   std::vector<Marked> known;
   known.reserve(truth.size());
   for (std::size_t i = 0; i < truth.size(); ++i) {
-    if (truth[i] != kUnknownTruth) {
+    if (truth[i] != kUnknown) {
       known.push_back({probability[i], truth[i] == 1});
     }
   }
@@ -80,7 +79,7 @@ std::vector<ReliabilityBin> equal_width_bins(std::span<const double> probability
   check_images(probability, truth);
   std::vector<ReliabilityBin> result(bins);
   for (std::size_t i = 0; i < truth.size(); ++i) {
-    if (truth[i] != kUnknownTruth) {
+    if (truth[i] != kUnknown) {
       const auto at = static_cast<std::size_t>(static_cast<double>(bins) * probability[i]);
       ReliabilityBin& bin = result[std::min(at, bins - 1)];
       ++bin.images;
@@ -130,7 +129,7 @@ std::optional<double> brier_score(std::span<const double> probability, std::span
   double sum = 0;
   std::int64_t images = 0;
   for (std::size_t i = 0; i < truth.size(); ++i) {
-    if (truth[i] != kUnknownTruth) {
+    if (truth[i] != kUnknown) {
       const double miss = probability[i] - truth[i];
       sum += miss * miss;
       ++images;

@@ -45,7 +45,7 @@ void check_table(const Confidences& set, const char* name) {
         "{} images: posteriors of {} nodes and {} images, but truths of {} nodes and {} images", name, posterior.nodes,
         posterior.images, truth.nodes, truth.images);
   for (std::size_t i = 0; i < truth.values.size(); ++i) {
-    if (!std::isfinite(posterior.values[i]) || truth.values[i] > kUnknownTruth) {
+    if (!std::isfinite(posterior.values[i]) || truth.values[i] > kUnknown) {
       fail("{} images: node {} of image {} has posterior {} and truth {}; a posterior is finite, a truth 0, 1 or 2",
            name, i / posterior.images, i % posterior.images, posterior.values[i], truth.values[i]);
     }
@@ -64,7 +64,7 @@ std::vector<Candidate> candidates(std::span<const double> posterior, std::span<c
   std::vector<std::pair<double, bool>> known;
   known.reserve(posterior.size());
   for (std::size_t i = 0; i < posterior.size(); ++i) {
-    if (truth[i] != kUnknownTruth) {
+    if (truth[i] != kUnknown) {
       known.emplace_back(posterior[i], truth[i] == 0);
     }
   }
@@ -163,7 +163,7 @@ Highest highest_posteriors(const Confidences& set) {
     const auto posterior = set.posterior.node(node);
     const auto truth = set.truth.node(node);
     for (std::size_t i = 0; i < images; ++i) {
-      all.any[i] = std::max(all.any[i], truth[i] == kUnknownTruth ? -kInfinity : posterior[i]);
+      all.any[i] = std::max(all.any[i], truth[i] == kUnknown ? -kInfinity : posterior[i]);
       all.wrong[i] = std::max(all.wrong[i], truth[i] == 0 ? posterior[i] : -kInfinity);
     }
   }

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/tree_operations.h"
 #include "tree/node_table.h"
 
 namespace densetree::tree {
@@ -39,9 +40,8 @@ std::string to_text(const ThresholdRequest& request);  // parses back to the sam
 // images in rising order, so it does not depend on other patients.
 std::vector<std::uint32_t> one_image_per_patient(std::span<const std::uint32_t> patients, std::uint64_t seed);
 
-// Posteriors and truths of some images: (V, N) each; truth is 0, 1, or kUnknownTruth. A node of unknown truth is left
+// Posteriors and truths of some images: (V, N) each; truth is 0, 1, or kUnknown. A node of unknown truth is left
 // out: the guarantees speak of what can be checked.
-inline constexpr std::uint8_t kUnknownTruth = 2;
 struct Confidences {
   NodeTable<double> posterior;
   NodeTable<std::uint8_t> truth;

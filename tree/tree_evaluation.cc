@@ -14,6 +14,11 @@ namespace {
 
 constexpr std::size_t kConfusions = 20;
 
+// A truth as rank() and bootstrap() have it.
+float target_of(std::uint8_t truth) {
+  return truth == kUnknown ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(truth);
+}
+
 // The posteriors of all nodes as the scores of so many labels.
 ScoredImages as_labels(const LabelTree& tree, const ScoredImages& set, const NodeTable<double>& posterior,
                        const NodeTable<std::uint8_t>& truth) {
@@ -27,20 +32,11 @@ ScoredImages as_labels(const LabelTree& tree, const ScoredImages& set, const Nod
   nodes.targets.reserve(posterior.values.size());
   for (std::size_t i = 0; i < posterior.images; ++i) {
     for (std::size_t v = 0; v < posterior.nodes; ++v) {
-      const std::uint8_t t = truth.at(v, i);
       nodes.scores.push_back(posterior.at(v, i));
-      nodes.targets.push_back(t == kUnknownTruth ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(t));
+      nodes.targets.push_back(target_of(truth.at(v, i)));
     }
   }
   return nodes;
-}
-
-std::vector<float> known_targets(std::span<const std::uint8_t> truth) {
-  std::vector<float> targets;
-  for (const std::uint8_t t : truth) {
-    targets.push_back(t == kUnknownTruth ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(t));
-  }
-  return targets;
 }
 
 NodeEvaluation evaluate_node(const LabelEvaluation& as_label, std::span<const double> posterior,
@@ -56,7 +52,8 @@ NodeEvaluation evaluate_node(const LabelEvaluation& as_label, std::span<const do
   node.ece = calibration_error(node.reliability);
   node.ece_equal_mass = calibration_error(equal_mass_bins(posterior, truth));
   node.risk = risk_coverage(posterior, truth);
-  const std::vector<float> targets = known_targets(truth);
+  std::vector<float> targets(truth.size());
+  std::transform(truth.begin(), truth.end(), targets.begin(), target_of);
   node.raw_auroc = auroc(rank({raw.data(), raw.size()}, {targets.data(), targets.size()}));
   node.raw_brier = brier_score(raw, truth);
   node.raw_ece = calibration_error(equal_width_bins(raw, truth));

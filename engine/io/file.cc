@@ -163,17 +163,6 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
   }
 }
 
-void AtomicFile::write_at(std::uint64_t offset, const void* data, std::size_t bytes) {
-  check(!committed_, "cannot write {}: it is already committed", path_.string());
-  const char* next = static_cast<const char*>(data);
-  while (bytes > 0) {
-    const ssize_t wrote = ::pwrite(file_, next, bytes, static_cast<off_t>(offset));
-    if (wrote < 0 && errno == EINTR) continue;
-    check(wrote >= 0, "cannot write {}: {}", path_.string(), reason(errno));
-    next += wrote, bytes -= static_cast<std::size_t>(wrote), offset += static_cast<std::uint64_t>(wrote);
-  }
-}
-
 void AtomicFile::commit() {
   check(!committed_, "cannot commit {} twice", path_.string());
   check(::fsync(file_) == 0, "cannot write {}: {}", path_.string(), reason(errno));

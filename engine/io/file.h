@@ -40,8 +40,7 @@ class AtomicFile {
 
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  void write_at(std::uint64_t offset, const void* data, std::size_t bytes);  // extends the file where needed
-  void commit();                                                             // flush, fsync, rename, fsync the folder
+  void commit();  // flush, fsync, rename, fsync the folder
 
  private:
   std::filesystem::path path_, aside_;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/core/error.h"
+#include "tests/error_of.h"
 
 namespace densetree::data {
 
@@ -31,18 +32,6 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
-
-// What the Error says that `action` throws; a test failure where it throws none.
-template <class Action>
-std::string error_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no Error";
-  return "";
-}
 
 inline void expect_contains(const std::string& text, const std::string& part) {
   EXPECT_NE(text.find(part), std::string::npos) << "'" << text << "' lacks '" << part << "'";

@@ -6,6 +6,7 @@
 
 #include "engine/io/file.h"
 #include "kernels/core/error.h"
+#include "tests/error_of.h"
 #include "tests/shared_data.h"
 
 namespace densetree {
@@ -48,16 +49,6 @@ class Checkpoint : public testing::Test {
 
   fs::path folder_, path_;
 };
-
-std::string error_of(const auto& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
-}
 
 void expect_says(const std::string& text, const std::string& wanted) {
   EXPECT_NE(text.find(wanted), std::string::npos) << text << "\nshould say: " << wanted;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/core/error.h"
+#include "tests/error_of.h"
 
 namespace densetree {
 namespace {
@@ -10,13 +11,8 @@ namespace {
 using Fields = std::vector<std::string>;
 
 std::string message(std::string_view text) {
-  try {
-    CsvTable::parse(text, "t.csv");
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no Error for: " << text;
-  return "";
+  SCOPED_TRACE(text);
+  return error_of([&] { CsvTable::parse(text, "t.csv"); });
 }
 
 TEST(Csv, ReadsPlainRows) {

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "kernels/core/error.h"
+#include "tests/error_of.h"
 
 namespace densetree {
 namespace {
@@ -26,17 +27,6 @@ class FileTest : public testing::Test {
 
   std::size_t files() const {
     return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
-  }
-  // The message of the Error that f throws, or "" with a failure recorded.
-  template <class F>
-  static std::string message(F f) {
-    try {
-      f();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    ADD_FAILURE() << "no Error";
-    return "";
   }
   static void expect_contains(const std::string& text, const std::string& part) {
     EXPECT_NE(text.find(part), std::string::npos) << text << "\nlacks " << part;
@@ -71,20 +61,11 @@ TEST_F(FileTest, UncommittedLeavesTheOldFile) {
   EXPECT_EQ(files(), 1u);
 }
 
-TEST_F(FileTest, WriteAtExtendsWithZeros) {
-  const fs::path path = folder_ / "a.bin";
-  AtomicFile file(path);
-  file.write_at(4, "efgh", 4);
-  file.write_at(0, "ab", 2);
-  file.commit();
-  EXPECT_EQ(read_file(path), std::string("ab\0\0efgh", 8));
-}
-
 TEST_F(FileTest, TwoWritersOfOneFileAreKeptApart) {
   const fs::path path = folder_ / "a.txt";
   AtomicFile first(path);
   first.write("first");
-  expect_contains(message([&] { AtomicFile second(path); }), path.string());
+  expect_contains(error_of([&] { AtomicFile second(path); }), path.string());
   first.commit();
   write_file(path, "third");
   EXPECT_EQ(read_file(path), "third");
@@ -109,16 +90,11 @@ TEST_F(FileTest, FullDiskIsAnErrorAndLeavesTheOldFile) {
   small.rlim_cur = 4096;
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
   const std::string big(100000, 'x');
-  const std::string in_order = message([&] { write_file(path, big); });
-  const std::string placed = message([&] {
-    AtomicFile file(path);
-    file.write_at(4000, big.data(), big.size());
-  });
+  const std::string refusal = error_of([&] { write_file(path, big); });
   ::setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
-  expect_contains(in_order, path.string());
-  expect_contains(in_order, "File too large");
-  expect_contains(placed, path.string());
+  expect_contains(refusal, path.string());
+  expect_contains(refusal, "File too large");
   EXPECT_EQ(read_file(path), "old");
   EXPECT_EQ(files(), 1u);
 }
@@ -126,12 +102,12 @@ TEST_F(FileTest, FullDiskIsAnErrorAndLeavesTheOldFile) {
 TEST_F(FileTest, UnwritablePlacesAreErrorsThatNameThem) {
   write_file(folder_ / "file", "x");
   const fs::path below_a_file = folder_ / "file" / "a.txt";
-  expect_contains(message([&] { write_file(below_a_file, "y"); }), below_a_file.string());
-  expect_contains(message([&] { write_file("/proc/densetree.txt", "y"); }), "/proc/densetree.txt");
-  expect_contains(message([&] { write_file(folder_ / "absent" / "a", "y"); }), "No such file");
+  expect_contains(error_of([&] { write_file(below_a_file, "y"); }), below_a_file.string());
+  expect_contains(error_of([&] { write_file("/proc/densetree.txt", "y"); }), "/proc/densetree.txt");
+  expect_contains(error_of([&] { write_file(folder_ / "absent" / "a", "y"); }), "No such file");
   fs::create_directory(folder_ / "sub");
-  expect_contains(message([&] { write_file(folder_ / "sub", "y"); }), "no regular file");
-  expect_contains(message([&] { write_file("/dev/full", "y"); }), "no regular file");
+  expect_contains(error_of([&] { write_file(folder_ / "sub", "y"); }), "no regular file");
+  expect_contains(error_of([&] { write_file("/dev/full", "y"); }), "no regular file");
 }
 
 TEST_F(FileTest, FoldersAreMadeWithTheirParents) {
@@ -139,7 +115,7 @@ TEST_F(FileTest, FoldersAreMadeWithTheirParents) {
   EXPECT_TRUE(fs::is_directory(folder_ / "a" / "b" / "c"));
   make_folder(folder_ / "a" / "b" / "c" / "");  // already there
   write_file(folder_ / "file", "x");
-  expect_contains(message([&] { make_folder(folder_ / "file" / "d" / "e"); }), (folder_ / "file").string());
+  expect_contains(error_of([&] { make_folder(folder_ / "file" / "d" / "e"); }), (folder_ / "file").string());
   EXPECT_THROW(make_folder("/proc/densetree/a"), Error);
 }
 
@@ -151,7 +127,7 @@ TEST_F(FileTest, MapsWholeFiles) {
   MappedFile moved(std::move(map));
   EXPECT_EQ(moved.text(), "content");
   EXPECT_TRUE(MappedFile(folder_ / "empty").bytes().empty());
-  expect_contains(message([&] { MappedFile absent(folder_ / "absent"); }), "absent");
+  expect_contains(error_of([&] { MappedFile absent(folder_ / "absent"); }), "absent");
   EXPECT_THROW(MappedFile{folder_}, Error);
 }
 
@@ -176,16 +152,16 @@ TEST_F(FileTest, TornGzipIsAnError) {
   const fs::path path = folder_ / "a.gz";
   gzipped(path, std::string(5000, 'a') + std::string(5000, 'b'));
   fs::resize_file(path, fs::file_size(path) - 6);
-  expect_contains(message([&] { read_file(path); }), "cut short");
+  expect_contains(error_of([&] { read_file(path); }), "cut short");
   write_file(path, "Image Index,Patient ID\n");
-  expect_contains(message([&] { read_file(path); }), path.string());
+  expect_contains(error_of([&] { read_file(path); }), path.string());
   write_file(path, "");
   EXPECT_THROW(read_file(path), Error);
 }
 
 TEST_F(FileTest, ReadingWhatIsNotThereIsAnError) {
-  expect_contains(message([&] { read_file(folder_ / "absent"); }), "absent");
-  expect_contains(message([&] { read_file(folder_); }), folder_.string());
+  expect_contains(error_of([&] { read_file(folder_ / "absent"); }), "absent");
+  expect_contains(error_of([&] { read_file(folder_); }), folder_.string());
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "kernels/core/error.h"
+#include "tests/error_of.h"
 #include "tests/nn/devices.h"
 #include "tests/nn/small_model.h"
 
@@ -18,15 +19,6 @@ using nn::Model;
 nn::ModelOptions keeping(nn::ModelOptions options) {
   options.keep_features = true;
   return options;
-}
-
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 class FeaturesTest : public DeviceTest {

@@ -92,7 +92,7 @@ std::optional<double> share(std::int64_t part, std::int64_t all) {
 void add_reports(const Case& c, std::size_t i, const Nodes& reported, Reports& reports, std::int64_t& images) {
   const std::int64_t before = reports.reported;
   for (const std::int32_t v : reported) {
-    reports.reported += c.state(v, i) != kUnknownTruth;
+    reports.reported += c.state(v, i) != kUnknown;
     reports.right += c.state(v, i) == 1;
   }
   images += reports.reported > before;
@@ -100,7 +100,7 @@ void add_reports(const Case& c, std::size_t i, const Nodes& reported, Reports& r
 
 Nodes known_part(const Case& c, std::size_t i, Nodes nodes) {
   nodes.erase(c.tree.root());
-  std::erase_if(nodes, [&](std::int32_t v) { return c.state(v, i) == kUnknownTruth; });
+  std::erase_if(nodes, [&](std::int32_t v) { return c.state(v, i) == kUnknown; });
   return nodes;
 }
 
@@ -110,8 +110,8 @@ ConfidenceAtT::AucAtT plain_auc(const Case& c, std::int32_t leaf) {
   std::int64_t known = 0;
   for (std::size_t i = 0; i < c.posterior.images; ++i) {
     const double p = c.confidence(leaf, i);
-    known += c.state(leaf, i) != kUnknownTruth;
-    if (c.state(leaf, i) != kUnknownTruth && (p >= c.threshold(leaf) || 1 - p >= c.threshold(leaf))) {
+    known += c.state(leaf, i) != kUnknown;
+    if (c.state(leaf, i) != kUnknown && (p >= c.threshold(leaf) || 1 - p >= c.threshold(leaf))) {
       (c.state(leaf, i) == 1 ? positives : negatives).push_back(p);
     }
   }
@@ -303,7 +303,7 @@ Case random_case(std::uint64_t seed, const Shape& shape) {
     p = level();
   }
   for (std::uint8_t& y : c.truth.values) {
-    y = random.uniform() < shape.unknown ? kUnknownTruth : random.uniform() < shape.prevalence ? 1 : 0;
+    y = random.uniform() < shape.unknown ? kUnknown : random.uniform() < shape.prevalence ? 1 : 0;
   }
   pool_truths(c);
   return c;
@@ -336,7 +336,7 @@ TEST(EvaluateAt, ManyImagesAreTheSameForAnyNumberOfThreads) {
 }
 
 TEST(EvaluateAt, EqualPosteriorsAndEmptyClasses) {
-  for (const std::uint8_t state : {std::uint8_t{0}, std::uint8_t{1}, kUnknownTruth}) {
+  for (const std::uint8_t state : {std::uint8_t{0}, std::uint8_t{1}, kUnknown}) {
     Case c = random_case(4, {});
     std::fill(c.posterior.values.begin(), c.posterior.values.end(), 0.5);
     std::fill(c.truth.values.begin(), c.truth.values.end(), state);
@@ -345,7 +345,7 @@ TEST(EvaluateAt, EqualPosteriorsAndEmptyClasses) {
     expect_same(got, plain_evaluation(c));
     EXPECT_EQ(got.auc_at_t[0].auroc, std::nullopt);
     EXPECT_EQ(got.persist, state == 1 ? std::optional(1.0) : std::nullopt);
-    EXPECT_EQ(got.frontier.reported, state == kUnknownTruth ? 0 : 1300);
+    EXPECT_EQ(got.frontier.reported, state == kUnknown ? 0 : 1300);
   }
 }
 

@@ -30,7 +30,7 @@ Images random_images(std::uint64_t seed, std::size_t count, std::uint32_t levels
   for (std::size_t i = 0; i < count; ++i) {
     images.p.push_back(static_cast<double>(random.below(levels + 1)) / levels);
     const bool positive = random.uniform() < 0.2f + 0.6f * static_cast<float>(images.p.back());
-    images.y.push_back(random.uniform() < 0.1f ? kUnknownTruth : static_cast<std::uint8_t>(positive));
+    images.y.push_back(random.uniform() < 0.1f ? kUnknown : static_cast<std::uint8_t>(positive));
   }
   return images;
 }
@@ -38,7 +38,7 @@ Images random_images(std::uint64_t seed, std::size_t count, std::uint32_t levels
 Images known_only(const Images& images) {
   Images known;
   for (std::size_t i = 0; i < images.p.size(); ++i) {
-    if (images.y[i] != kUnknownTruth) {
+    if (images.y[i] != kUnknown) {
       known.p.push_back(images.p[i]);
       known.y.push_back(images.y[i]);
     }
@@ -168,7 +168,7 @@ TEST(Reliability, AllEqualProbabilitiesAreOneBin) {
 }
 
 TEST(Reliability, BrierIsTheMeanSquaredMiss) {
-  EXPECT_DOUBLE_EQ(*brier_score(Probabilities{0.5, 1, 0.8}, Truths{1, kUnknownTruth, 0}), (0.25 + 0.64) / 2);
+  EXPECT_DOUBLE_EQ(*brier_score(Probabilities{0.5, 1, 0.8}, Truths{1, kUnknown, 0}), (0.25 + 0.64) / 2);
   EXPECT_EQ(brier_score(Probabilities{1, 0}, Truths{1, 0}), 0.0);
 }
 
@@ -271,7 +271,7 @@ TEST(RiskCoverage, AHalfSaysYes) {
 
 TEST(Reliability, UndefinedWithoutImages) {
   const Probabilities p = {0.4};
-  const Truths unknown = {kUnknownTruth};
+  const Truths unknown = {kUnknown};
   EXPECT_EQ(equal_width_bins(p, unknown).size(), 15u);
   EXPECT_EQ(calibration_error(equal_width_bins(p, unknown)), std::nullopt);
   EXPECT_TRUE(equal_mass_bins(p, unknown).empty());
@@ -288,7 +288,7 @@ TEST(Reliability, RefusesWhatIsNoProbabilityOrTruth) {
     EXPECT_THROW(equal_mass_bins(Probabilities{p}, Truths{1}), Error);
     EXPECT_THROW(brier_score(Probabilities{p}, Truths{1}), Error);
     EXPECT_THROW(risk_coverage(Probabilities{p}, Truths{1}), Error);
-    EXPECT_FALSE(brier_score(Probabilities{p}, Truths{kUnknownTruth}));  // left out before it is looked at
+    EXPECT_FALSE(brier_score(Probabilities{p}, Truths{kUnknown}));  // left out before it is looked at
   }
   EXPECT_THROW(brier_score(Probabilities{0.5}, Truths{3}), Error);
   EXPECT_THROW(brier_score(Probabilities{0.5}, Truths{1, 0}), Error);

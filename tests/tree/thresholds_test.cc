@@ -128,7 +128,7 @@ Confidences random_confidences(RandomStream& random, const Shape& shape) {
     const float chance = random.uniform();
     const bool positive = random.uniform() < (1 - shape.skill) * 0.5f + shape.skill * chance;
     set.posterior.values[i] = std::floor(static_cast<double>(chance) * shape.levels) / shape.levels;
-    set.truth.values[i] = random.uniform() < shape.unknown ? kUnknownTruth : static_cast<std::uint8_t>(positive);
+    set.truth.values[i] = random.uniform() < shape.unknown ? kUnknown : static_cast<std::uint8_t>(positive);
   }
   return set;
 }
@@ -141,7 +141,7 @@ struct PlainCounts {
 PlainCounts plain_counts(const Confidences& set, std::size_t node, double threshold) {
   PlainCounts counts;
   for (std::size_t i = 0; i < set.posterior.images; ++i) {
-    const bool known = set.truth.at(node, i) != kUnknownTruth, reported = set.posterior.at(node, i) >= threshold;
+    const bool known = set.truth.at(node, i) != kUnknown, reported = set.posterior.at(node, i) >= threshold;
     counts.known += known;
     counts.reported += known && reported;
     counts.wrong += set.truth.at(node, i) == 0 && reported;
@@ -175,7 +175,7 @@ std::optional<NodeThreshold> plain_precision(const Confidences& fitted, const Co
   std::map<double, double> left;  // threshold, p-value on A
   for (std::size_t i = 0; i < fitted.posterior.images; ++i) {
     const double threshold = fitted.posterior.at(node, i);
-    if (fitted.truth.at(node, i) != kUnknownTruth && !left.contains(threshold)) {
+    if (fitted.truth.at(node, i) != kUnknown && !left.contains(threshold)) {
       left[threshold] = plain_p_value(plain_counts(fitted, node, threshold), error);
     }
   }
@@ -238,7 +238,7 @@ NodeThreshold plain_any_false(const Confidences& set, std::int64_t percent) {
     for (std::size_t node = 0; node < set.posterior.nodes; ++node) {
       const double c = set.posterior.at(node, i);
       theta = set.truth.at(node, i) == 0 ? std::max(theta, c) : theta;
-      any = set.truth.at(node, i) != kUnknownTruth ? std::max(any, c) : any;
+      any = set.truth.at(node, i) != kUnknown ? std::max(any, c) : any;
     }
     if (any > -kInfinity) {
       thetas.push_back(theta), highest.push_back(any);
@@ -355,7 +355,7 @@ TEST(Precision, TriesTheLargerOfTwoThresholdsThatTieOnA) {
 TEST(Precision, CertifiesNothingWithoutKnownTruths) {
   const Confidences known = one_node({{0.9, 50, 0}});
   Confidences unknown = known;
-  std::fill(unknown.truth.values.begin(), unknown.truth.values.end(), kUnknownTruth);
+  std::fill(unknown.truth.values.begin(), unknown.truth.values.end(), kUnknown);
   EXPECT_EQ(certify(known, known).threshold, 0.9);
   EXPECT_EQ(certify(unknown, known).threshold, std::nullopt);
   EXPECT_EQ(certify(known, unknown).threshold, std::nullopt);
@@ -400,7 +400,7 @@ TEST(Conformal, CountsInTheAlphaThatWasWritten) {
 
 TEST(Conformal, ReportsEverythingWhereNoImageHasAFalseNode) {
   Confidences set{{2, 20, 0.0}, {2, 20, 1}};
-  set.truth.values[3] = 0, set.truth.values[4] = kUnknownTruth;
+  set.truth.values[3] = 0, set.truth.values[4] = kUnknown;
   const ThresholdChoice choice = choose_thresholds({Guarantee::kAnyFalse, 0.1}, set, set, 1);
   for (const NodeThreshold& node : choice.nodes) {
     expect_same(node, {-kInfinity, 20, 20, 1});
@@ -456,42 +456,28 @@ TEST(GuaranteeText, SaysWhatIsPromisedInPlainWords) {
   for (NodeThreshold& node : choice.nodes) {
     node.threshold = 0.5;
   }
-  EXPECT_EQ(
-      guarantee_text(choice),
-      std::string() +
-          "With a probability of at least 95 %, at least 80 % of the reports of every node are right, for all 3 nodes "
-          "at once; thresholds chosen on 512 images, one per patient." +
-          scope);
+  const auto expect = [&](const std::string& promise) { EXPECT_EQ(guarantee_text(choice), promise + scope); };
+  expect(
+      "With a probability of at least 95 %, at least 80 % of the reports of every node are right, for all 3 nodes "
+      "at once; thresholds chosen on 512 images, one per patient.");
   choice.nodes[1].threshold = std::nullopt;
-  EXPECT_EQ(
-      guarantee_text(choice),
-      std::string() +
-          "With a probability of at least 95 %, at least 80 % of the reports of every node are right, for all 3 nodes "
-          "at once; thresholds chosen on 512 images, one per patient; for 1 node none can be certified, so it is never "
-          "reported." +
-          scope);
+  expect(
+      "With a probability of at least 95 %, at least 80 % of the reports of every node are right, for all 3 nodes "
+      "at once; thresholds chosen on 512 images, one per patient; for 1 node none can be certified, so it is never "
+      "reported.");
   choice.request = {Guarantee::kMiss, 0.075};
   choice.nodes[1].threshold = choice.nodes[2].threshold = -kInfinity;
-  EXPECT_EQ(
-      guarantee_text(choice),
-      std::string() +
-          "The probability that a node is not reported where it is present is at most 7.5 %, for each node by itself; "
-          "thresholds chosen on 512 images, one per patient; 2 nodes with too few positives are always reported." +
-          scope);
+  expect(
+      "The probability that a node is not reported where it is present is at most 7.5 %, for each node by itself; "
+      "thresholds chosen on 512 images, one per patient; 2 nodes with too few positives are always reported.");
   choice.request.kind = Guarantee::kAnyFalse, choice.images = 1;
-  EXPECT_EQ(
-      guarantee_text(choice),
-      std::string() +
-          "The probability that a false node is reported in an image is at most 7.5 %; threshold chosen on 1 image, "
-          "one per patient." +
-          scope);
+  expect(
+      "The probability that a false node is reported in an image is at most 7.5 %; threshold chosen on 1 image, "
+      "one per patient.");
   choice.nodes.assign(3, NodeThreshold{});
-  EXPECT_EQ(
-      guarantee_text(choice),
-      std::string() +
-          "The probability that a false node is reported in an image is at most 7.5 %; threshold chosen on 1 image, "
-          "one per patient, too few for any: nothing is ever reported." +
-          scope);
+  expect(
+      "The probability that a false node is reported in an image is at most 7.5 %; threshold chosen on 1 image, "
+      "one per patient, too few for any: nothing is ever reported.");
 }
 
 }  // namespace
