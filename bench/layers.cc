@@ -169,7 +169,7 @@ void add_features(Device& device, const Shape& shape) {
     const RandomTensor s(device, shape, Use::kStack), x(device, shape, Use::kStack), dx(device, shape, Use::kSpatial);
     const ChannelData c(device, shape.c);
     time_loop(state, device, 3 * tensor, 0,
-              [&] { device.normalize_backward(s.view, x.view, c.statistics, c.sums, dx.view); });
+              [&] { device.normalize_backward(s.view, x.view, c.statistics, c.sums, GradMode::kOverwrite, dx.view); });
   });
 }
 

@@ -47,6 +47,38 @@ class TimedConvolution final : public Convolution {
   double bytes_, flops_;
 };
 
+// Bytes are those of the activations read and written once, the gradient S read and written.
+class TimedNormConvolution final : public NormConvolution {
+ public:
+  TimedNormConvolution(TimedDevice& device, const ConvolutionShape& shape, std::unique_ptr<NormConvolution> convolution)
+      : device_(device),
+        convolution_(std::move(convolution)),
+        kind_(fmt::format("norm, ReLU, convolution {0}x{0} ", shape.kernel)),
+        in_bytes_(floats(shape.input.elements())),
+        rest_bytes_(floats(shape.weights() + shape.output().elements())),
+        flops_(2.0 * static_cast<double>(shape.weights()) *
+               static_cast<double>(shape.output().n * shape.output().pixels())) {}
+
+  std::size_t workspace_bytes() const override { return convolution_->workspace_bytes(); }
+  void forward(const View& x, const Affine& affine, const float* w, const View& y, const Output& output,
+               void* workspace) override {
+    device_.measure(kind_ + "forward", (output.z.data == nullptr ? 1 : 2) * in_bytes_ + rest_bytes_, flops_,
+                    [&] { convolution_->forward(x, affine, w, y, output, workspace); });
+  }
+  void backward(const View& x, const Affine& affine, const float* w, const View& dy, const View& z, GradMode mode,
+                const View& s, const Gradients& gradients, void* workspace) override {
+    const int passes = 2 + (z.data == nullptr ? 0 : 1) + (mode == GradMode::kAccumulate ? 1 : 0);
+    device_.measure(kind_ + "backward", passes * in_bytes_ + rest_bytes_, 2 * flops_,
+                    [&] { convolution_->backward(x, affine, w, dy, z, mode, s, gradients, workspace); });
+  }
+
+ private:
+  TimedDevice& device_;
+  std::unique_ptr<NormConvolution> convolution_;
+  std::string kind_;
+  double in_bytes_, rest_bytes_, flops_;
+};
+
 class TimedUpload final : public StagedUpload {
  public:
   TimedUpload(TimedDevice& device, std::size_t bytes, std::unique_ptr<StagedUpload> upload)
@@ -76,6 +108,12 @@ void TimedDevice::measure(const std::string& kind, double bytes, double flops, c
 
 std::unique_ptr<Convolution> TimedDevice::make_convolution(const ConvolutionShape& shape) {
   return std::make_unique<TimedConvolution>(*this, shape, device_->make_convolution(shape));
+}
+
+std::unique_ptr<NormConvolution> TimedDevice::make_norm_convolution(const ConvolutionShape& shape, std::int64_t x_first,
+                                                                    std::int64_t y_first) {
+  auto made = device_->make_norm_convolution(shape, x_first, y_first);
+  return made ? std::make_unique<TimedNormConvolution>(*this, shape, std::move(made)) : nullptr;
 }
 
 std::unique_ptr<StagedUpload> TimedDevice::make_staged_upload(std::size_t bytes, void* memory) {
@@ -141,8 +179,9 @@ void TimedDevice::affine_relu_backward(const View& dy, const View& x, const Affi
 }
 
 void TimedDevice::normalize_backward(const View& s, const View& x, const Statistics& statistics,
-                                     const GradientSums& sums, const View& dx) {
-  measure("normalize_backward", bytes_of(x) * 3, 0, [&] { device_->normalize_backward(s, x, statistics, sums, dx); });
+                                     const GradientSums& sums, GradMode mode, const View& dx) {
+  measure("normalize_backward", bytes_of(x) * 3, 0,
+          [&] { device_->normalize_backward(s, x, statistics, sums, mode, dx); });
 }
 
 void TimedDevice::max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) {

@@ -99,6 +99,31 @@ struct Affine {  // float[C] each
   const float* beta = nullptr;
 };
 
+// Batch norm, ReLU and a convolution without bias in one: y = conv(z), z = max(0, γ·x̂ + β), with z made on the way into
+// the product and the statistics of y taken on the way out, so that z need not exist (Jung et al. 2018). Prepared once
+// for one shape. x and y are in the layout of Use::kStack, slices of channels or whole tensors.
+class NormConvolution {
+ public:
+  virtual ~NormConvolution() = default;
+  struct Output {
+    float eps = 0;
+    Statistics statistics;  // of y; without arrays where nobody needs them
+    View z;                 // a whole tensor where z is kept, for backward to read; or without data
+  };
+  struct Gradients {
+    GradientSums sums;
+    float *dw = nullptr, *dgamma = nullptr, *dbeta = nullptr;
+  };
+  virtual std::size_t workspace_bytes() const = 0;  // for the hungrier of the two below
+  virtual void forward(const View& x, const Affine& affine, const float* w, const View& y, const Output& output,
+                       void* workspace) = 0;
+  // From dy = ∂L/∂y what Convolution's backward and then Device::affine_relu_backward would give: overwrites dw, dγ,
+  // dβ; adds γ·dz to S and to its sums, or overwrites them with kOverwrite. z is what forward kept, or without
+  // data: made again.
+  virtual void backward(const View& x, const Affine& affine, const float* w, const View& dy, const View& z,
+                        GradMode mode, const View& s, const Gradients& gradients, void* workspace) = 0;
+};
+
 // Where source pixels of an augmented image come from: for output pixel (x, y), measured from the output's
 // centre in output pixels, source = (xx·x + xy·y + x0, yx·x + yy·y + y0), measured from the source's centre in
 // source pixels. value' = contrast·(value − 0.5) + 0.5 on [0, 1], clamped, before normalisation.
@@ -219,6 +244,10 @@ class Device {
 
   // Convolution.
   virtual std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) = 0;
+  // For x and y that begin at these channels of their storages. Null where this device has no fused form of that: batch
+  // norm and convolution are then two operations.
+  virtual std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, std::int64_t x_first,
+                                                                 std::int64_t y_first) = 0;
 
   // Bytes of workspace that reductions over a view of c channels need.
   virtual std::size_t reduction_bytes(std::int64_t c) const = 0;
@@ -249,9 +278,10 @@ class Device {
   virtual void affine_relu_backward(const View& dy, const View& x, const Affine& affine, bool relu, GradMode mode,
                                     const View& s, const GradientSums& sums, float* dgamma, float* dbeta,
                                     void* workspace) = 0;
-  // dx = rstd·(S − s/M − x̂·s_xhat/M), M = N·H·W. Overwrites dx, zeros in its padding. dx may be S itself.
+  // dx = rstd·(S − s/M − x̂·s_xhat/M), M = N·H·W, or dx += with kAccumulate. With kOverwrite zeros in its padding, and
+  // dx may be S itself.
   virtual void normalize_backward(const View& s, const View& x, const Statistics& statistics, const GradientSums& sums,
-                                  const View& dx) = 0;
+                                  GradMode mode, const View& dx) = 0;
 
   // Pooling. Max pooling ignores padding; `choice` keeps which of the kernel² inputs won (the first in row order on
   // a tie) in choice_bytes(y) bytes whose order is the device's own; null where no backward follows.

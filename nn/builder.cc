@@ -25,6 +25,27 @@ const char* name_of(MemoryMode mode) {
   fail("unknown memory mode {}", static_cast<int>(mode));
 }
 
+BatchNorm parse_batch_norm(const std::string& name) {
+  for (const BatchNorm way : {BatchNorm::kPlain, BatchNorm::kFactored, BatchNorm::kFused}) {
+    if (name == name_of(way)) {
+      return way;
+    }
+  }
+  fail("batch norm '{}' is unknown; use plain, factored or fused", name);
+}
+
+const char* name_of(BatchNorm way) {
+  switch (way) {
+    case BatchNorm::kPlain:
+      return "plain";
+    case BatchNorm::kFactored:
+      return "factored";
+    case BatchNorm::kFused:
+      return "fused";
+  }
+  fail("unknown way of batch norm {}", static_cast<int>(way));
+}
+
 // ---- Stack
 
 Stack::Stack(Builder& builder, const std::string& name, const Tensor& first, std::int64_t channels)
@@ -38,12 +59,23 @@ void Stack::append(const Tensor& x) {
   const Feature place = all_.slice(filled_, x.shape.c);
   Builder& b = *builder_;
   const std::string name = fmt::format("{}[{}]", name_, filled_);
-  if (b.training_) {
+  if (b.training_ && b.batch_norm_ != BatchNorm::kPlain) {
     b.tape_.add(make_normalize(name, b.tape_.device(), x, place, b.gradient(x), b.gradient(place.x)));
   } else {
-    b.tape_.add(make_copy(name, x, place.x));
+    b.tape_.add(make_copy(name, x, place.x, b.gradient(x), b.gradient(place.x)));
   }
   filled_ += x.shape.c;
+}
+
+void Stack::append(const std::string& norm, const std::string& convolution, const Feature& x,
+                   const ConvolutionOptions& options) {
+  Builder& b = *builder_;
+  Feature place = all_.slice(filled_, options.out);
+  if (b.fuse(norm, convolution, x, options, place)) {
+    filled_ += options.out;
+  } else {
+    append(b.convolution(convolution, b.norm_relu(norm, x, b.convolution_shape(x.x, options).input_use), options));
+  }
 }
 
 Feature Stack::features() const {
@@ -53,8 +85,14 @@ Feature Stack::features() const {
 // ---- Builder
 
 Builder::Builder(Tape& tape, Parameters& parameters, const ParameterMemory& memory, bool training, MemoryMode mode,
-                 Precision precision)
-    : tape_(tape), parameters_(parameters), memory_(memory), training_(training), mode_(mode), precision_(precision) {
+                 BatchNorm batch_norm, Precision precision)
+    : tape_(tape),
+      parameters_(parameters),
+      memory_(memory),
+      training_(training),
+      mode_(mode),
+      batch_norm_(batch_norm),
+      precision_(precision) {
   if (training) {
     gradients_ = tape.storage("parameter gradients", 0);
     tape.keep_in_backward(gradients_);
@@ -67,23 +105,28 @@ void Builder::finish() {
   }
 }
 
+ConvolutionShape Builder::convolution_shape(const Tensor& x, const ConvolutionOptions& o) const {
+  const bool input = input_ < 0 || x.storage == input_;
+  const bool stack = o.kernel == 1 && o.stride == 1 && o.padding == 0;
+  return {.input = x.shape,
+          .out_channels = o.out,
+          .kernel = o.kernel,
+          .stride = o.stride,
+          .padding = o.padding,
+          .input_use = input   ? Use::kInput
+                       : stack ? Use::kStack
+                               : Use::kSpatial,
+          .output_use = stack && !input ? Use::kStack : Use::kSpatial,
+          .training = training_,
+          .precision = precision_};
+}
+
 Tensor Builder::convolution(const std::string& name, const Tensor& x, const ConvolutionOptions& o) {
-  const bool input = input_ < 0;
+  const ConvolutionShape shape = convolution_shape(x, o);
+  const bool input = shape.input_use == Use::kInput;
   if (input) {
     input_ = x.storage;
   }
-  const bool stack = o.kernel == 1 && o.stride == 1 && o.padding == 0;
-  const ConvolutionShape shape{.input = x.shape,
-                               .out_channels = o.out,
-                               .kernel = o.kernel,
-                               .stride = o.stride,
-                               .padding = o.padding,
-                               .input_use = input   ? Use::kInput
-                                            : stack ? Use::kStack
-                                                    : Use::kSpatial,
-                               .output_use = stack && !input ? Use::kStack : Use::kSpatial,
-                               .training = training_,
-                               .precision = precision_};
   Device& device = tape_.device();
   const Tensor y = activation(name, shape.output(), device.layout(shape.output_use));
   if (o.bottleneck && mode_ == MemoryMode::kRecompute) {
@@ -97,38 +140,96 @@ Tensor Builder::convolution(const std::string& name, const Tensor& x, const Conv
 
 Feature Builder::feature(const Tensor& x) {
   Feature feature{.x = x, .total = x.shape.c};
-  if (training_) {
-    feature.statistics = tape_.storage(unique("statistics"), 3 * x.shape.c * sizeof(float));
-    feature.sums = tape_.storage(unique("gradient sums"), 2 * x.shape.c * sizeof(double));
+  if (training_ && batch_norm_ != BatchNorm::kPlain) {
+    add_statistics(feature);
   }
   return feature;
 }
 
+void Builder::add_statistics(Feature& feature) {
+  feature.statistics = tape_.storage(unique("statistics"), 3 * feature.total * sizeof(float));
+  feature.sums = tape_.storage(unique("gradient sums"), 2 * feature.total * sizeof(double));
+}
+
 Feature Builder::normalize(const Tensor& x) {
   const Feature result = feature(x);
-  if (training_) {
+  if (training_ && batch_norm_ != BatchNorm::kPlain) {
     tape_.add(make_normalize(unique("normalize"), tape_.device(), x, result, gradient(x), gradient(x)));
   }
   return result;
 }
 
-Tensor Builder::norm_relu(const std::string& name, const Feature& f, Use use) {
-  const std::int64_t channels = f.x.shape.c;
+NormParameters Builder::norm_parameters(const std::string& name, std::int64_t channels) {
   NormParameters p;
   p.gamma = weight(name + ".weight", {channels});
   p.beta = weight(name + ".bias", {channels});
   p.running_mean = running(name + ".running_mean", channels);
   p.running_variance = running(name + ".running_var", channels);
-  const Tensor y = activation(name, f.x.shape, tape_.device().layout(use));
-  if (training_) {
-    if (mode_ != MemoryMode::kStore) {
-      tape_.drop_after_forward(y.storage);
-    }
-    tape_.add(make_norm_relu(name, tape_.device(), f, p, y, gradient(f.x), gradient(y)));
-  } else {
+  return p;
+}
+
+Tensor Builder::norm_relu(const std::string& name, const Feature& f, Use use) {
+  const std::int64_t channels = f.x.shape.c;
+  const NormParameters p = norm_parameters(name, channels);
+  Device& device = tape_.device();
+  const Tensor y = activation(name, f.x.shape, device.layout(use));
+  if (!training_) {
     tape_.add(make_norm_relu_inference(name, f.x, p, y, tape_.storage(name + " rstd", channels * sizeof(float))));
+    return y;
+  }
+  if (mode_ != MemoryMode::kStore) {
+    tape_.drop_after_forward(y.storage);
+  }
+  if (batch_norm_ == BatchNorm::kPlain) {
+    Feature own{.x = f.x, .total = channels};
+    add_statistics(own);
+    const Tensor normalized = activation("grad " + name + " normalized", f.x.shape, f.x.layout);
+    tape_.add(make_batch_norm_relu(name, device, own, p, y, gradient(f.x), gradient(y), normalized));
+  } else {
+    tape_.add(make_norm_relu(name, device, f, p, y, gradient(f.x), gradient(y)));
   }
   return y;
+}
+
+Feature Builder::norm_relu_convolution(const std::string& norm, const std::string& name, const Feature& x,
+                                       const ConvolutionOptions& options) {
+  Feature out;
+  if (fuse(norm, name, x, options, out)) {
+    return out;
+  }
+  const Use use = convolution_shape(x.x, options).input_use;
+  return normalize(convolution(name, norm_relu(norm, x, use), options));
+}
+
+bool Builder::fuse(const std::string& norm, const std::string& name, const Feature& x, const ConvolutionOptions& o,
+                   Feature& out) {
+  if (batch_norm_ != BatchNorm::kFused) {
+    return false;
+  }
+  Device& device = tape_.device();
+  ConvolutionShape shape = convolution_shape(x.x, o);
+  shape.input_use = shape.output_use = Use::kStack;
+  std::unique_ptr<NormConvolution> made = device.make_norm_convolution(shape, x.x.first, out.x.first);
+  if (!made) {
+    return false;
+  }
+  if (out.x.storage < 0) {
+    out = feature(activation(name, shape.output(), device.layout(Use::kStack)));
+    if (o.bottleneck && mode_ == MemoryMode::kRecompute) {
+      tape_.drop_after_forward(out.x.storage);
+    }
+  }
+  const std::int64_t channels = x.x.shape.c;
+  const NormParameters p = norm_parameters(norm, channels);
+  const Weight w = weight(name + ".weight", {o.out, channels, o.kernel, o.kernel});
+  if (training_) {
+    const Tensor z = mode_ == MemoryMode::kStore ? activation(norm, x.x.shape, device.layout(Use::kStack)) : Tensor{};
+    tape_.add(make_norm_convolution(name, std::move(made), x, p, w, out, z, gradient(x.x), gradient(out.x)));
+  } else {
+    const StorageId rstd = tape_.storage(norm + " rstd", channels * sizeof(float));
+    tape_.add(make_norm_convolution_inference(name, std::move(made), x.x, p, w, out.x, rstd));
+  }
+  return true;
 }
 
 Tensor Builder::max_pool(const Tensor& x, int kernel, int stride, int padding) {

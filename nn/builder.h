@@ -23,6 +23,16 @@ enum class MemoryMode : std::uint8_t {
 MemoryMode parse_memory_mode(const std::string& name);  // store, shared, recompute
 const char* name_of(MemoryMode mode);
 
+// How batch norm is computed (docs/architecture.md). Every way is the same function of the same weights; the first
+// agrees with the others, and they with each other, to rounding.
+enum class BatchNorm : std::uint8_t {
+  kPlain,     // as frameworks do: each consumer takes its statistics and has its own backward
+  kFactored,  // statistics once per feature, one backward per feature when all its consumers are done
+  kFused,     // factored, and applied on the way into the convolution, on devices that have it for the shape
+};
+BatchNorm parse_batch_norm(const std::string& name);  // plain, factored, fused
+const char* name_of(BatchNorm way);
+
 struct ConvolutionOptions {
   std::int64_t out = 0, kernel = 1, stride = 1, padding = 0;
   bool bottleneck = false;  // its output may be dropped and recomputed in MemoryMode::kRecompute
@@ -39,10 +49,13 @@ class Builder;
 class Stack {
  public:
   Stack(Builder& builder, const std::string& name, const Tensor& first, std::int64_t channels);
-  void append(const Tensor& x);  // x's channels behind the last, and their statistics
-  Feature features() const;      // all that was appended so far
+  Feature features() const;  // all that was appended so far
+  // What norm_relu_convolution gives, behind the last channels.
+  void append(const std::string& norm, const std::string& convolution, const Feature& x,
+              const ConvolutionOptions& options);
 
  private:
+  void append(const Tensor& x);
   Builder* builder_;
   std::string name_;
   Feature all_;
@@ -54,7 +67,7 @@ class Builder {
   // Parameters are appended in building order, which is torchvision's; a second build over the same parameters
   // (another batch size, inference) finds them by name.
   Builder(Tape& tape, Parameters& parameters, const ParameterMemory& memory, bool training, MemoryMode mode,
-          Precision precision);
+          BatchNorm batch_norm, Precision precision);
 
   Tape& tape() { return tape_; }
   bool training() const { return training_; }
@@ -69,6 +82,9 @@ class Builder {
   Feature normalize(const Tensor& x);
   // Named "<name>.weight", ".bias", ".running_mean", ".running_var" (C). The output is laid out for `use`.
   Tensor norm_relu(const std::string& name, const Feature& feature, Use use);
+  // norm_relu, convolution and normalize in turn, or in one.
+  Feature norm_relu_convolution(const std::string& norm, const std::string& convolution, const Feature& x,
+                                const ConvolutionOptions& options);
   Tensor max_pool(const Tensor& x, int kernel, int stride, int padding);
   Tensor average_pool(const Tensor& x, int kernel);
   StorageId global_average_pool(const Tensor& x);  // float[N][C]
@@ -82,11 +98,18 @@ class Builder {
   int parameter(const std::string& name, std::vector<std::int64_t> shape, Parameters::Kind kind);
   Tensor gradient(const Tensor& x) { return training_ ? tape_.gradient(x) : Tensor{}; }
   StorageId vector_gradient(StorageId x, std::int64_t elements);
+  NormParameters norm_parameters(const std::string& name, std::int64_t channels);
+  ConvolutionShape convolution_shape(const Tensor& x, const ConvolutionOptions& options) const;
+  // Adds norm, ReLU and convolution in one; its output goes into `out`, or a new feature where it has no storage.
+  // False, and nothing added, where the device or the options do not have it.
+  bool fuse(const std::string& norm, const std::string& convolution, const Feature& x,
+            const ConvolutionOptions& options, Feature& out);
   // A feature map in the precision's element type.
   Tensor activation(const std::string& name, const Shape& shape, Layout layout) {
     return tape_.tensor(name, shape, layout, element_type(precision_));
   }
-  Feature feature(const Tensor& x);  // with storages for its statistics when training
+  Feature feature(const Tensor& x);  // with storages for the statistics that its consumers share
+  void add_statistics(Feature& feature);
   std::string unique(const std::string& kind) { return kind + std::to_string(counter_++); }
 
   Tape& tape_;
@@ -94,8 +117,9 @@ class Builder {
   const ParameterMemory& memory_;
   bool training_;
   MemoryMode mode_;
+  BatchNorm batch_norm_;
   Precision precision_;
-  StorageId gradients_ = -1, rstd_ = -1;
+  StorageId gradients_ = -1;
   StorageId input_ = -1;  // the first convolution's input gets no gradient
   int counter_ = 0;
 };

@@ -16,11 +16,9 @@ Outputs densenet(Builder& b, const Architecture& a, const Tensor& images, std::i
     Stack stack(b, fmt::format("features.denseblock{}", block), x, x.shape.c + layers * a.growth);
     for (std::int64_t layer = 1; layer <= layers; ++layer) {
       const std::string name = fmt::format("features.denseblock{}.denselayer{}.", block, layer);
-      Tensor y = b.norm_relu(name + "norm1", stack.features(), Use::kStack);
-      y = b.convolution(name + "conv1", y, {.out = a.bottleneck * a.growth, .bottleneck = true});
-      y = b.norm_relu(name + "norm2", b.normalize(y), Use::kSpatial);
-      y = b.convolution(name + "conv2", y, {.out = a.growth, .kernel = 3, .padding = 1});
-      stack.append(y);
+      const Feature y = b.norm_relu_convolution(name + "norm1", name + "conv1", stack.features(),
+                                                {.out = a.bottleneck * a.growth, .bottleneck = true});
+      stack.append(name + "norm2", name + "conv2", y, {.out = a.growth, .kernel = 3, .padding = 1});
     }
     if (block == a.blocks.size()) {
       x = b.norm_relu("features.norm5", stack.features(), Use::kStack);

@@ -51,7 +51,7 @@ std::unique_ptr<Graph> ModelPlan::build(bool training) {
   const ModelOptions& o = options_;
   auto graph = std::make_unique<Graph>(device_);
   Tape& tape = graph->tape;
-  Builder builder(tape, parameters_, *memory_, training, o.memory, o.precision);
+  Builder builder(tape, parameters_, *memory_, training, o.memory, o.batch_norm, o.precision);
 
   const Shape shape{o.batch_size, kInputChannels, o.image_size, o.image_size};
   graph->input = tape.tensor("input", shape, device_.layout(Use::kInput), element_type(o.precision));

@@ -4,23 +4,6 @@
 
 namespace densetree::nn {
 
-Feature Feature::slice(std::int64_t begin, std::int64_t count) const {
-  Feature part = *this;
-  part.x = x.slice(begin, count);
-  part.first += begin;
-  return part;
-}
-
-Statistics Feature::statistics_of(const Run& run) const {
-  float* base = run.array(statistics) + first;
-  return {base, base + total, base + 2 * total};
-}
-
-GradientSums Feature::sums_of(const Run& run) const {
-  double* base = run.array<double>(sums) + first;
-  return {base, base + total};
-}
-
 namespace {
 
 class InputOperation final : public Operation {
@@ -82,127 +65,18 @@ class ConvolutionOperation final : public Operation {
   bool input_gradient_;
 };
 
-class NormalizeOperation final : public Operation {
- public:
-  NormalizeOperation(std::string name, Device& device, Tensor source, Feature feature, Tensor dsource, Tensor s)
-      : Operation(std::move(name)),
-        source_(source),
-        dsource_(dsource),
-        s_(s),
-        feature_(feature),
-        workspace_(device.reduction_bytes(feature.x.shape.c)) {}
-
-  Uses forward_uses() const override {
-    Uses uses{.reads = {source_.storage}, .writes = {feature_.statistics}, .workspace = workspace_};
-    if (!in_place()) {
-      uses.writes.push_back(feature_.x.storage);
-    }
-    return uses;
-  }
-  void forward(const Run& run) override {
-    const Statistics statistics = feature_.statistics_of(run);
-    if (in_place()) {
-      run.device.channel_statistics(run.view(source_), kBatchNormEps, statistics, run.workspace);
-    } else {
-      run.device.copy_with_statistics(run.view(source_), run.view(feature_.x), kBatchNormEps, statistics,
-                                      run.workspace);
-    }
-  }
-  std::optional<Uses> backward_uses() override {
-    Uses uses{.reads = {s_.storage, feature_.x.storage, feature_.statistics, feature_.sums}};
-    if (!in_place()) {
-      uses.writes.push_back(dsource_.storage);
-    }
-    return uses;
-  }
-  void backward(const Run& run) override {
-    run.device.normalize_backward(run.view(s_), run.view(feature_.x), feature_.statistics_of(run),
-                                  feature_.sums_of(run), run.view(dsource_));
-  }
-
- private:
-  bool in_place() const { return source_.storage == feature_.x.storage; }
-
-  Tensor source_, dsource_, s_;
-  Feature feature_;
-  std::size_t workspace_;
-};
-
 class CopyOperation final : public Operation {
  public:
-  CopyOperation(std::string name, Tensor x, Tensor y) : Operation(std::move(name)), x_(x), y_(y) {}
+  CopyOperation(std::string name, Tensor x, Tensor y, Tensor dx, Tensor dy)
+      : Operation(std::move(name)), x_(x), y_(y), dx_(dx), dy_(dy) {}
+
   Uses forward_uses() const override { return {.reads = {x_.storage}, .writes = {y_.storage}}; }
   void forward(const Run& run) override { run.device.copy_view(run.view(x_), run.view(y_)); }
+  std::optional<Uses> backward_uses() override { return Uses{.reads = {dy_.storage}, .writes = {dx_.storage}}; }
+  void backward(const Run& run) override { run.device.copy_view(run.view(dy_), run.view(dx_)); }
 
  private:
-  Tensor x_, y_;
-};
-
-class NormReluOperation final : public Operation {
- public:
-  NormReluOperation(std::string name, Device& device, Feature feature, NormParameters p, Tensor y, Tensor s, Tensor dy)
-      : Operation(std::move(name)),
-        feature_(feature),
-        p_(p),
-        y_(y),
-        s_(s),
-        dy_(dy),
-        workspace_(device.reduction_bytes(feature.x.shape.c)) {}
-
-  Uses forward_uses() const override {
-    return {.reads = {feature_.x.storage, feature_.statistics}, .writes = {y_.storage}};
-  }
-  void forward(const Run& run) override {
-    const View x = run.view(feature_.x);
-    run.device.affine_relu(x, affine(run), true, run.view(y_));
-    if (!run.recompute) {  // running averages move once a step, however often the output is made
-      run.device.update_running(feature_.statistics_of(run), x.c, x.count(), kBatchNormMomentum,
-                                p_.gamma.memory->running + p_.running_mean,
-                                p_.gamma.memory->running + p_.running_variance);
-    }
-  }
-  std::optional<Uses> backward_uses() override {
-    return Uses{.reads = {dy_.storage, feature_.x.storage, feature_.statistics},
-                .writes = {feature_.sums, p_.gamma.gradients},
-                .accumulates = s_,
-                .workspace = workspace_};
-  }
-  void backward(const Run& run) override {
-    run.device.affine_relu_backward(run.view(dy_), run.view(feature_.x), affine(run), true, run.mode, run.view(s_),
-                                    feature_.sums_of(run), p_.gamma.gradient(run), p_.beta.gradient(run),
-                                    run.workspace);
-  }
-
- private:
-  Affine affine(const Run& run) const {
-    const Statistics statistics = feature_.statistics_of(run);
-    return {statistics.mean, statistics.rstd, p_.gamma.value(), p_.beta.value()};
-  }
-
-  Feature feature_;
-  NormParameters p_;
-  Tensor y_, s_, dy_;
-  std::size_t workspace_;
-};
-
-class NormReluInferenceOperation final : public Operation {
- public:
-  NormReluInferenceOperation(std::string name, Tensor x, NormParameters p, Tensor y, StorageId rstd)
-      : Operation(std::move(name)), x_(x), y_(y), p_(p), rstd_(rstd) {}
-
-  Uses forward_uses() const override { return {.reads = {x_.storage}, .writes = {y_.storage, rstd_}}; }
-  void forward(const Run& run) override {
-    const float* running = p_.gamma.memory->running;
-    run.device.reciprocal_std(running + p_.running_variance, x_.shape.c, kBatchNormEps, run.array(rstd_));
-    run.device.affine_relu(run.view(x_),
-                           {running + p_.running_mean, run.array(rstd_), p_.gamma.value(), p_.beta.value()}, true,
-                           run.view(y_));
-  }
-
- private:
-  Tensor x_, y_;
-  NormParameters p_;
-  StorageId rstd_;
+  Tensor x_, y_, dx_, dy_;
 };
 
 class MaxPoolOperation final : public Operation {
@@ -354,23 +228,8 @@ std::unique_ptr<Operation> make_convolution(std::string name, std::unique_ptr<Co
                                                 input_gradient);
 }
 
-std::unique_ptr<Operation> make_normalize(std::string name, Device& device, Tensor source, Feature feature,
-                                          Tensor dsource, Tensor s) {
-  return std::make_unique<NormalizeOperation>(std::move(name), device, source, feature, dsource, s);
-}
-
-std::unique_ptr<Operation> make_copy(std::string name, Tensor x, Tensor y) {
-  return std::make_unique<CopyOperation>(std::move(name), x, y);
-}
-
-std::unique_ptr<Operation> make_norm_relu(std::string name, Device& device, Feature feature, NormParameters parameters,
-                                          Tensor y, Tensor s, Tensor dy) {
-  return std::make_unique<NormReluOperation>(std::move(name), device, feature, parameters, y, s, dy);
-}
-
-std::unique_ptr<Operation> make_norm_relu_inference(std::string name, Tensor x, NormParameters parameters, Tensor y,
-                                                    StorageId rstd) {
-  return std::make_unique<NormReluInferenceOperation>(std::move(name), x, parameters, y, rstd);
+std::unique_ptr<Operation> make_copy(std::string name, Tensor x, Tensor y, Tensor dx, Tensor dy) {
+  return std::make_unique<CopyOperation>(std::move(name), x, y, dx, dy);
 }
 
 std::unique_ptr<Operation> make_max_pool(std::string name, int kernel, int stride, int padding, Tensor x, Tensor y,

@@ -57,13 +57,32 @@ std::unique_ptr<Operation> make_convolution(std::string name, std::unique_ptr<Co
 // The statistics of `source`. Where it lies elsewhere than the feature, it is copied there (concat).
 std::unique_ptr<Operation> make_normalize(std::string name, Device& device, Tensor source, Feature feature,
                                           Tensor dsource, Tensor s);
-std::unique_ptr<Operation> make_copy(std::string name, Tensor x, Tensor y);  // concat in inference
-// y = max(0, γ·x̂ + β), from batch statistics.
+// Concat without statistics. dx, dy without storage in inference.
+std::unique_ptr<Operation> make_copy(std::string name, Tensor x, Tensor y, Tensor dx, Tensor dy);
+
+// ---- Batch norm and ReLU: nn/norm_operations.cc
+// y = max(0, γ·x̂ + β), from batch statistics that `make_normalize` took, adding to S (kernels/device.h).
 std::unique_ptr<Operation> make_norm_relu(std::string name, Device& device, Feature feature, NormParameters parameters,
                                           Tensor y, Tensor s, Tensor dy);
 // The same from running statistics, for inference. `rstd` is float[C] of scratch.
 std::unique_ptr<Operation> make_norm_relu_inference(std::string name, Tensor x, NormParameters parameters, Tensor y,
                                                     StorageId rstd);
+// The same as y = max(0, BN(x)) by itself: takes the statistics of x, and adds ∂L/∂x to dx. `normalized` is scratch of
+// x's shape in backward.
+std::unique_ptr<Operation> make_batch_norm_relu(std::string name, Device& device, Feature feature,
+                                                NormParameters parameters, Tensor y, Tensor dx, Tensor dy,
+                                                Tensor normalized);
+// out = conv(max(0, γ·x̂ + β), w) and the statistics of out, which may be a slice of a stack. z: where the convolution's
+// input is kept for backward, or without storage. Backward turns s_out into ∂L/∂out where it lies, and adds to s_in.
+std::unique_ptr<Operation> make_norm_convolution(std::string name, std::unique_ptr<NormConvolution> convolution,
+                                                 Feature in, NormParameters parameters, Weight w, Feature out, Tensor z,
+                                                 Tensor s_in, Tensor s_out);
+std::unique_ptr<Operation> make_norm_convolution_inference(std::string name,
+                                                           std::unique_ptr<NormConvolution> convolution, Tensor x,
+                                                           NormParameters parameters, Weight w, Tensor y,
+                                                           StorageId rstd);
+
+// ---- The rest
 // `choice` -1 in inference.
 std::unique_ptr<Operation> make_max_pool(std::string name, int kernel, int stride, int padding, Tensor x, Tensor y,
                                          StorageId choice, Tensor dx, Tensor dy);

@@ -27,6 +27,8 @@ class CpuDevice final : public Device {
   std::unique_ptr<Replay> capture(std::function<void()> work) override;
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
+  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, std::int64_t x_first,
+                                                         std::int64_t y_first) override;
   std::size_t reduction_bytes(std::int64_t c) const override;
 
   void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
@@ -43,7 +45,7 @@ class CpuDevice final : public Device {
                             const View& s, const GradientSums& sums, float* dgamma, float* dbeta,
                             void* workspace) override;
   void normalize_backward(const View& s, const View& x, const Statistics& statistics, const GradientSums& sums,
-                          const View& dx) override;
+                          GradMode mode, const View& dx) override;
 
   void max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) override;
   void max_pool_backward(const View& dy, const std::uint8_t* choice, int kernel, int stride, int padding,
@@ -72,6 +74,10 @@ class CpuDevice final : public Device {
 
 // A oneDNN convolution for this processor (kernels/cpu/convolution.cc).
 std::unique_ptr<Convolution> make_onednn_convolution(const ConvolutionShape& shape, Layout input, Layout output);
+
+// Batch norm, ReLU and convolution in one (kernels/cpu/norm_convolution.cc), or null where the shape has no such form.
+std::unique_ptr<NormConvolution> make_cpu_norm_convolution(const ConvolutionShape& shape, Layout layout,
+                                                           std::int64_t lanes, int threads);
 
 // For training: the same convolution from planar input to channels in blocks of `lanes`, its forward pass with less
 // rounding error (kernels/cpu/first_convolution.cc).

@@ -3,23 +3,27 @@
 
 #include "kernels/core/error.h"
 #include "kernels/cpu/cpu_device.h"
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/lines.h"
+#include "kernels/cpu/feature_lines.h"
+#include "kernels/cpu/partial_sums.h"
 #include "kernels/functors/image.h"
-#include "kernels/functors/normalization.h"
-#include "kernels/functors/statistics.h"
 
 namespace densetree {
 namespace {
 
+using cpu::affine_backward_line;
+using cpu::affine_group;
+using cpu::affine_line;
 using cpu::common_lanes;
+using cpu::finish_affine_backward;
+using cpu::finish_statistics;
 using cpu::for_each_line;
 using cpu::Line;
 using cpu::line_of;
+using cpu::PartialSums;
+using cpu::sum_line;
 using cpu::with_lanes;
 
-// Images are reduced in this many slots, whose partial sums are then added in order: the result depends on the
-// batch, never on the number of threads.
+// Images are reduced in this many parts at most.
 constexpr std::int64_t kSlots = 16;
 
 void check_same_shape(const char* operation, const View& a, const View& b) {
@@ -27,19 +31,16 @@ void check_same_shape(const char* operation, const View& a, const View& b) {
         a.w, b.n, b.c, b.h, b.w);
 }
 
-std::int64_t slots_of(std::int64_t images) {
-  return std::min(images, kSlots);
-}
-
-// Two fp64 sums per channel: partial[slot][2][C]. body(image, channel, sum0, sum1) adds one line to its group's sums.
+// Two fp64 sums per channel. body(image, channel, sum0, sum1) adds one line to its group's sums.
 template <class Body>
-void reduce_lines(int threads, const View& x, std::int64_t lanes, double* partial, const Body& body) {
-  const std::int64_t groups = x.c / lanes, slots = slots_of(x.n);
+PartialSums reduce_lines(int threads, const View& x, std::int64_t lanes, void* workspace, const Body& body) {
+  const PartialSums partial{static_cast<double*>(workspace), std::min(x.n, kSlots), x.c};
+  const std::int64_t groups = x.c / lanes, slots = partial.parts;
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
   for (std::int64_t group = 0; group < groups; ++group) {
     for (std::int64_t slot = 0; slot < slots; ++slot) {
-      double* sum0 = partial + slot * 2 * x.c + group * lanes;
-      double* sum1 = sum0 + x.c;
+      double* sum0 = partial.at(slot, 0, group * lanes);
+      double* sum1 = partial.at(slot, 1, group * lanes);
       std::fill_n(sum0, lanes, 0.0);
       std::fill_n(sum1, lanes, 0.0);
       for (std::int64_t image = slot * x.n / slots; image < (slot + 1) * x.n / slots; ++image) {
@@ -47,105 +48,12 @@ void reduce_lines(int threads, const View& x, std::int64_t lanes, double* partia
       }
     }
   }
-}
-
-// The total of partial sum `which` of one channel.
-double total(const double* partial, const View& x, std::int64_t which, std::int64_t channel) {
-  double sum = 0;
-  for (std::int64_t slot = 0; slot < slots_of(x.n); ++slot) {
-    sum += partial[(slot * 2 + which) * x.c + channel];
-  }
-  return sum;
-}
-
-// Σx and Σx² of a line; copies it to y where kCopy.
-template <int kLanes, bool kCopy>
-void sum_line(Line<float> x, Line<float> y, std::int64_t pixels, double* sum, double* square) {
-  using G = cpu::Group<kLanes>;
-  typename G::Double a[G::kParts] = {}, b[G::kParts] = {};
-  for (std::int64_t p = 0; p < pixels; ++p) {
-    for (int part = 0; part < G::kParts; ++part) {
-      const auto value = G::load(x.at<kLanes>(p) + part * G::kWidth);
-      const auto wide = G::widen(value);
-      a[part] += wide;
-      b[part] += wide * wide;
-      if constexpr (kCopy) {
-        G::store(value, y.at<kLanes>(p) + part * G::kWidth);
-      }
-    }
-  }
-  for (int part = 0; part < G::kParts; ++part) {
-    G::add_to(sum + part * G::kWidth, a[part]);
-    G::add_to(square + part * G::kWidth, b[part]);
-  }
-}
-
-void finish_statistics(const View& x, float eps, const double* partial, const Statistics& out) {
-  for (std::int64_t c = 0; c < x.c; ++c) {
-    const ChannelStatistics channel =
-        statistics_of(total(partial, x, 0, c), total(partial, x, 1, c), static_cast<double>(x.count()), eps);
-    out.mean[c] = channel.mean;
-    out.variance[c] = channel.variance;
-    out.rstd[c] = channel.rstd;
-  }
-}
-
-// Batch norm's numbers of the channels from `channel` on.
-template <class G>
-AffineOf<typename G::Float> affine_of(const Affine& affine, std::int64_t channel) {
-  ChannelAffine f[G::kWidth];
-  for (int l = 0; l < G::kWidth; ++l) {
-    const std::int64_t c = channel + l;
-    f[l] = {affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]};
-  }
-  return {G::gather([&](int l) { return f[l].mean; }), G::gather([&](int l) { return f[l].scale; }),
-          G::gather([&](int l) { return f[l].shift; }), G::gather([&](int l) { return f[l].gamma; })};
-}
-
-template <int kLanes>
-void affine_line(Line<float> x, Line<float> y, std::int64_t pixels, const Affine& affine, std::int64_t channel,
-                 bool relu) {
-  using G = cpu::Group<kLanes>;
-  AffineOf<typename G::Float> f[G::kParts];
-  for (int part = 0; part < G::kParts; ++part) {
-    f[part] = affine_of<G>(affine, channel + part * G::kWidth);
-  }
-  for (std::int64_t p = 0; p < pixels; ++p) {
-    for (int part = 0; part < G::kParts; ++part) {
-      G::store(f[part].forward(G::load(x.at<kLanes>(p) + part * G::kWidth), relu), y.at<kLanes>(p) + part * G::kWidth);
-    }
-  }
-}
-
-template <int kLanes>
-void affine_backward_line(Line<float> x, Line<float> dy, Line<float> s, std::int64_t pixels, const Affine& affine,
-                          std::int64_t channel, bool relu, bool accumulate, double* sum_dz_centered, double* sum_dz) {
-  using G = cpu::Group<kLanes>;
-  AffineOf<typename G::Float> f[G::kParts];
-  typename G::Double a[G::kParts] = {}, b[G::kParts] = {};
-  for (int part = 0; part < G::kParts; ++part) {
-    f[part] = affine_of<G>(affine, channel + part * G::kWidth);
-  }
-  for (std::int64_t p = 0; p < pixels; ++p) {
-    for (int part = 0; part < G::kParts; ++part) {
-      const int lane = part * G::kWidth;
-      const auto value = G::load(x.at<kLanes>(p) + lane),
-                 dz = f[part].backward(value, G::load(dy.at<kLanes>(p) + lane), relu);
-      a[part] += G::widen(dz) * G::widen(f[part].centered(value));
-      b[part] += G::widen(dz);
-      const auto before = accumulate ? G::load(s.at<kLanes>(p) + lane) : typename G::Float{};
-      G::store(before + f[part].gamma * dz, s.at<kLanes>(p) + lane);
-    }
-  }
-  for (int part = 0; part < G::kParts; ++part) {
-    G::add_to(sum_dz_centered + part * G::kWidth, a[part]);
-    G::add_to(sum_dz + part * G::kWidth, b[part]);
-  }
+  return partial;
 }
 
 template <int kLanes>
 void normalize_backward_line(Line<float> s, Line<float> x, Line<float> dx, std::int64_t pixels,
-                             const ChannelNormalizeGradient* channels) {
+                             const ChannelNormalizeGradient* channels, bool accumulate) {
   using G = cpu::Group<kLanes>;
   NormalizeGradientOf<typename G::Float> f[G::kParts];
   for (int part = 0; part < G::kParts; ++part) {
@@ -157,7 +65,9 @@ void normalize_backward_line(Line<float> s, Line<float> x, Line<float> dx, std::
   for (std::int64_t p = 0; p < pixels; ++p) {
     for (int part = 0; part < G::kParts; ++part) {
       const int lane = part * G::kWidth;
-      G::store(f[part](G::load(x.at<kLanes>(p) + lane), G::load(s.at<kLanes>(p) + lane)), dx.at<kLanes>(p) + lane);
+      const auto gradient = f[part](G::load(x.at<kLanes>(p) + lane), G::load(s.at<kLanes>(p) + lane));
+      float* to = dx.at<kLanes>(p) + lane;
+      G::store(accumulate ? G::load(to) + gradient : gradient, to);
     }
   }
 }
@@ -204,26 +114,26 @@ void CpuDevice::copy_view(const View& x, const View& y) {
 }
 
 void CpuDevice::channel_statistics(const View& x, float eps, const Statistics& statistics, void* workspace) {
-  auto* partial = static_cast<double*>(workspace);
   with_lanes(common_lanes(x), [&](auto lanes) {
-    reduce_lines(threads_, x, lanes, partial, [&](std::int64_t n, std::int64_t c, double* sum, double* square) {
-      sum_line<lanes, false>(line_of(x, n, c), {}, x.pixels(), sum, square);
-    });
+    const auto sums =
+        reduce_lines(threads_, x, lanes, workspace, [&](std::int64_t n, std::int64_t c, double* sum, double* square) {
+          sum_line<lanes, false>(line_of(x, n, c), {}, x.pixels(), sum, square);
+        });
+    finish_statistics(sums, x.count(), eps, statistics);
   });
-  finish_statistics(x, eps, partial, statistics);
 }
 
 void CpuDevice::copy_with_statistics(const View& x, const View& y, float eps, const Statistics& statistics,
                                      void* workspace) {
   check_same_shape("copy_with_statistics", x, y);
-  auto* partial = static_cast<double*>(workspace);
   with_lanes(common_lanes(x, y), [&](auto lanes) {
-    reduce_lines(threads_, x, lanes, partial, [&](std::int64_t n, std::int64_t c, double* sum, double* square) {
-      sum_line<lanes, true>(line_of(x, n, c), line_of(y, n, c), x.pixels(), sum, square);
-    });
+    const auto sums =
+        reduce_lines(threads_, x, lanes, workspace, [&](std::int64_t n, std::int64_t c, double* sum, double* square) {
+          sum_line<lanes, true>(line_of(x, n, c), line_of(y, n, c), x.pixels(), sum, square);
+        });
+    finish_statistics(sums, x.count(), eps, statistics);
   });
   cpu::clear_padding(y);
-  finish_statistics(x, eps, partial, statistics);
 }
 
 void CpuDevice::update_running(const Statistics& batch, std::int64_t channels, std::int64_t count, float momentum,
@@ -246,7 +156,7 @@ void CpuDevice::affine_relu(const View& x, const Affine& affine, bool relu, cons
   check_same_shape("affine_relu", x, y);
   with_lanes(common_lanes(x, y), [&](auto lanes) {
     for_each_line(threads_, x.n, x.c, lanes, [&](std::int64_t n, std::int64_t c) {
-      affine_line<lanes>(line_of(x, n, c), line_of(y, n, c), x.pixels(), affine, c, relu);
+      affine_line<lanes>(line_of(x, n, c), line_of(y, n, c), x.pixels(), affine_group<lanes>(affine, c), relu);
     });
   });
   cpu::clear_padding(y);
@@ -257,28 +167,22 @@ void CpuDevice::affine_relu_backward(const View& dy, const View& x, const Affine
                                      void* workspace) {
   check_same_shape("affine_relu_backward", dy, x);
   check_same_shape("affine_relu_backward", s, x);
-  auto* partial = static_cast<double*>(workspace);
   const bool accumulate = mode == GradMode::kAccumulate;
   with_lanes(common_lanes(dy, x, s), [&](auto lanes) {
-    reduce_lines(threads_, x, lanes, partial, [&](std::int64_t n, std::int64_t c, double* sum0, double* sum1) {
-      affine_backward_line<lanes>(line_of(x, n, c), line_of(dy, n, c), line_of(s, n, c), x.pixels(), affine, c, relu,
-                                  accumulate, sum0, sum1);
-    });
+    const auto partial =
+        reduce_lines(threads_, x, lanes, workspace, [&](std::int64_t n, std::int64_t c, double* sum0, double* sum1) {
+          affine_backward_line<lanes>(line_of(x, n, c), line_of(dy, n, c), line_of(s, n, c), x.pixels(),
+                                      affine_group<lanes>(affine, c), relu, accumulate, sum0, sum1);
+        });
+    finish_affine_backward(partial, affine, accumulate, sums, dgamma, dbeta);
   });
   if (!accumulate) {
     cpu::clear_padding(s);
   }
-  for (std::int64_t c = 0; c < x.c; ++c) {
-    const double gamma_sum = total(partial, x, 0, c) * affine.rstd[c], beta_sum = total(partial, x, 1, c);
-    dgamma[c] = static_cast<float>(gamma_sum);
-    dbeta[c] = static_cast<float>(beta_sum);
-    sums.s[c] = (accumulate ? sums.s[c] : 0.0) + affine.gamma[c] * beta_sum;
-    sums.s_xhat[c] = (accumulate ? sums.s_xhat[c] : 0.0) + affine.gamma[c] * gamma_sum;
-  }
 }
 
 void CpuDevice::normalize_backward(const View& s, const View& x, const Statistics& statistics, const GradientSums& sums,
-                                   const View& dx) {
+                                   GradMode mode, const View& dx) {
   check_same_shape("normalize_backward", s, x);
   check_same_shape("normalize_backward", dx, x);
   const double scale = 1.0 / static_cast<double>(x.count());
@@ -288,10 +192,13 @@ void CpuDevice::normalize_backward(const View& s, const View& x, const Statistic
       for (int l = 0; l < lanes; ++l) {
         f[l] = {statistics.mean[c + l], statistics.rstd[c + l], sums.s[c + l] * scale, sums.s_xhat[c + l] * scale};
       }
-      normalize_backward_line<lanes>(line_of(s, n, c), line_of(x, n, c), line_of(dx, n, c), x.pixels(), f);
+      normalize_backward_line<lanes>(line_of(s, n, c), line_of(x, n, c), line_of(dx, n, c), x.pixels(), f,
+                                     mode == GradMode::kAccumulate);
     });
   });
-  cpu::clear_padding(dx);
+  if (mode == GradMode::kOverwrite) {
+    cpu::clear_padding(dx);
+  }
 }
 
 }  // namespace densetree

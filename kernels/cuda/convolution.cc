@@ -90,6 +90,12 @@ void CheckedConvolution::check_operands(const View& x, const float* w, const Vie
 
 }  // namespace cuda
 
+// None is written for CUDA: batch norm, ReLU and convolution are three kernels there.
+std::unique_ptr<NormConvolution> CudaDevice::make_norm_convolution(const ConvolutionShape&, std::int64_t,
+                                                                   std::int64_t) {
+  return nullptr;
+}
+
 std::unique_ptr<Convolution> CudaDevice::make_convolution(const ConvolutionShape& shape) {
   shape.validate();
   const std::string refused = why_not(shape.precision);

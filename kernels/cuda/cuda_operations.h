@@ -42,6 +42,8 @@ class CudaDevice final : public Device {
   void pop_range() override;
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
+  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, std::int64_t x_first,
+                                                         std::int64_t y_first) override;
   std::size_t reduction_bytes(std::int64_t c) const override;
 
   void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
@@ -58,7 +60,7 @@ class CudaDevice final : public Device {
                             const View& s, const GradientSums& sums, float* dgamma, float* dbeta,
                             void* workspace) override;
   void normalize_backward(const View& s, const View& x, const Statistics& statistics, const GradientSums& sums,
-                          const View& dx) override;
+                          GradMode mode, const View& dx) override;
 
   void max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) override;
   void max_pool_backward(const View& dy, const std::uint8_t* choice, int kernel, int stride, int padding,

@@ -58,7 +58,7 @@ __global__ void affine_relu_kernel(Pixels x, Affine affine, bool relu, Pixels y)
 // dx may be s: a thread reads an element before it writes it, and nobody else does either.
 template <class T, int kWidth>
 __global__ void normalize_backward_kernel(Pixels s, Pixels x, Statistics statistics, GradientSums sums, double scale,
-                                          Pixels dx) {
+                                          bool accumulate, Pixels dx) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= x.channels) {
     return;
@@ -73,6 +73,12 @@ __global__ void normalize_backward_kernel(Pixels s, Pixels x, Statistics statist
     Floats<kWidth> gradient = load<T, kWidth>(s, row, channel);
     for (int i = 0; i < kWidth; ++i) {
       gradient.v[i] = f[i](value.v[i], gradient.v[i]);
+    }
+    if (accumulate) {
+      const Floats<kWidth> before = load<T, kWidth>(dx, row, channel);
+      for (int i = 0; i < kWidth; ++i) {
+        gradient.v[i] += before.v[i];
+      }
     }
     store<T>(dx, row, channel, gradient);
   }
@@ -143,7 +149,7 @@ void CudaDevice::affine_relu(const View& x, const Affine& affine, bool relu, con
 }
 
 void CudaDevice::normalize_backward(const View& s, const View& x, const Statistics& statistics,
-                                    const GradientSums& sums, const View& dx) {
+                                    const GradientSums& sums, GradMode mode, const View& dx) {
   const char* const operation = "normalize_backward";
   require_same_shape(operation, {s, x, dx});
   const Pixels gradient = pixels_of(s, operation), value = pixels_of(x, operation), to = pixels_of(dx, operation);
@@ -151,7 +157,8 @@ void CudaDevice::normalize_backward(const View& s, const View& x, const Statisti
   with_type_and_width(operation, {gradient, value, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     launch(stream_, operation, normalize_backward_kernel<T, width>,
-           grid_over_rows(value.rows, value.channels, width, stream_), gradient, value, statistics, sums, scale, to);
+           grid_over_rows(value.rows, value.channels, width, stream_), gradient, value, statistics, sums, scale,
+           mode == GradMode::kAccumulate, to);
   });
 }
 

@@ -172,9 +172,10 @@ TEST_P(BFloat16Test, AffineReluBothWays) {
         }
       }
       const Array<double> sum(device(), std::vector<double>(static_cast<std::size_t>(c), 0.75));
-      device().normalize_backward(dy.wide(), x.wide(), channels.statistics(), {sum.data(), sum.data()}, dx.wide());
+      device().normalize_backward(dy.wide(), x.wide(), channels.statistics(), {sum.data(), sum.data()},
+                                  GradMode::kOverwrite, dx.wide());
       device().normalize_backward(dy.narrow(), x.narrow(), channels.statistics(), {sum.data(), sum.data()},
-                                  dx.narrow());
+                                  GradMode::kOverwrite, dx.narrow());
       dx.expect_same();
     }
   }

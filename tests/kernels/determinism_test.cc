@@ -59,7 +59,7 @@ class Everything {
         keep(v);
       }
     }
-    device_.normalize_backward(s.view(), copy.view(), statistics, sums, s.view());
+    device_.normalize_backward(s.view(), copy.view(), statistics, sums, GradMode::kOverwrite, s.view());
     keep(s.read());
   }
 

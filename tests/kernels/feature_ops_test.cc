@@ -295,14 +295,21 @@ TEST_P(AffineTest, NormalizeBackward) {
            {place, Placement{device().layout(Use::kSpatial)}, Placement{device().layout(Use::kStack), 8, 8}}) {
         SCOPED_TRACE(describe(shape, place) + " to " + to.describe());
         const Tensor s_device(device(), shape, place, s), dx(device(), shape, to);
-        device().normalize_backward(s_device.view(), x_device.view(), statistics, sums.get(), dx.view());
+        device().normalize_backward(s_device.view(), x_device.view(), statistics, sums.get(), GradMode::kOverwrite,
+                                    dx.view());
         expect_close(dx.read(), expected, tolerance, "dx");
         dx.expect_clean();
+        const Tensor more(device(), shape, to, x);
+        device().normalize_backward(s_device.view(), x_device.view(), statistics, sums.get(), GradMode::kAccumulate,
+                                    more.view());
+        expect_close(more.read(), plus(x, expected), plus(tolerance, Values(x.size(), 4 * kEps)), "dx +=");
+        more.expect_clean();
         s_device.expect_unchanged();
       }
       SCOPED_TRACE(describe(shape, place) + " in place");
       const Tensor in_place(device(), shape, place, s);
-      device().normalize_backward(in_place.view(), x_device.view(), statistics, sums.get(), in_place.view());
+      device().normalize_backward(in_place.view(), x_device.view(), statistics, sums.get(), GradMode::kOverwrite,
+                                  in_place.view());
       expect_close(in_place.read(), expected, tolerance, "dx in place");
       in_place.expect_clean();
       x_device.expect_unchanged();
@@ -323,7 +330,7 @@ TEST_P(AffineTest, GradientsOfAChannelAddUpToZero) {
   const Floats mean(device(), batch.mean), variance(device(), batch.variance), rstd(device(), batch.rstd);
   const Tensor x_device(device(), shape, place, x), s_device(device(), shape, place, s), dx(device(), shape, place);
   device().normalize_backward(s_device.view(), x_device.view(), {mean.data(), variance.data(), rstd.data()}, sums.get(),
-                              dx.view());
+                              GradMode::kOverwrite, dx.view());
   const Values got = reference::global_average_pool(shape, dx.read());  // (N, C)
   for (std::size_t c = 0; c < 16; ++c) {
     double sum = 0, pixels = static_cast<double>(shape.pixels());
@@ -398,7 +405,7 @@ class SharedFeature {
     return {dgamma.read(), dbeta.read()};
   }
   Values finish() const {
-    device_.normalize_backward(s_.view(), x_.view(), statistics_.get(), sums_.get(), s_.view());
+    device_.normalize_backward(s_.view(), x_.view(), statistics_.get(), sums_.get(), GradMode::kOverwrite, s_.view());
     s_.expect_clean();
     return s_.read();
   }
@@ -499,7 +506,7 @@ TEST_P(AffineTest, RefusesDifferentShapes) {
   expect_error([&] { backward(y, x); }, "affine_relu_backward");
   expect_error([&] { backward(x, y); }, "affine_relu_backward");
   const auto normalize = [&](const Tensor& s, const Tensor& dx) {
-    d.normalize_backward(s.view(), x.view(), statistics.get(), sums.get(), dx.view());
+    d.normalize_backward(s.view(), x.view(), statistics.get(), sums.get(), GradMode::kOverwrite, dx.view());
   };
   expect_error([&] { normalize(y, x); }, "normalize_backward");
   expect_error([&] { normalize(x, y); }, "normalize_backward");

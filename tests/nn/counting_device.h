@@ -71,6 +71,11 @@ class CountingDevice final : public Device {
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& s) override {
     return std::make_unique<CountingConvolution>(*this, device_.make_convolution(s));
   }
+  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& s, std::int64_t x_first,
+                                                         std::int64_t y_first) override {
+    auto made = device_.make_norm_convolution(s, x_first, y_first);
+    return made ? std::make_unique<CountingNormConvolution>(*this, std::move(made)) : nullptr;
+  }
   std::size_t reduction_bytes(std::int64_t c) const override { return device_.reduction_bytes(c); }
   void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
                        const InputNormalization& normalization, const View& y) override {
@@ -101,8 +106,8 @@ class CountingDevice final : public Device {
     pass([=, this] { device_.affine_relu_backward(dy, x, affine, relu, mode, s, sums, dgamma, dbeta, workspace); });
   }
   void normalize_backward(const View& s, const View& x, const Statistics& statistics, const GradientSums& sums,
-                          const View& dx) override {
-    pass([=, this] { device_.normalize_backward(s, x, statistics, sums, dx); });
+                          GradMode mode, const View& dx) override {
+    pass([=, this] { device_.normalize_backward(s, x, statistics, sums, mode, dx); });
   }
   void max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) override {
     pass([=, this] { device_.max_pool(x, kernel, stride, padding, y, choice); });
@@ -186,28 +191,48 @@ class CountingDevice final : public Device {
 
     std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
     void forward(const View& x, const float* w, const View& y, void* workspace) override {
-      count([=, this] { inner_->forward(x, w, y, workspace); });
+      device_.count([=, this] { inner_->forward(x, w, y, workspace); });
     }
     void backward_data(const View& dy, const float* w, const View& dx, void* workspace) override {
-      count([=, this] { inner_->backward_data(dy, w, dx, workspace); });
+      device_.count([=, this] { inner_->backward_data(dy, w, dx, workspace); });
     }
     void backward_weights(const View& x, const View& dy, float* dw, void* workspace) override {
-      count([=, this] { inner_->backward_weights(x, dy, dw, workspace); });
+      device_.count([=, this] { inner_->backward_weights(x, dy, dw, workspace); });
     }
 
    private:
-    template <class Call>
-    void count(Call call) {
-      device_.pass([call, this] {
-        const std::int64_t before = test::allocations();
-        call();
-        device_.in_convolutions += test::allocations() - before;
-      });
-    }
-
     CountingDevice& device_;
     std::unique_ptr<Convolution> inner_;
   };
+
+  class CountingNormConvolution final : public NormConvolution {
+   public:
+    CountingNormConvolution(CountingDevice& device, std::unique_ptr<NormConvolution> inner)
+        : device_(device), inner_(std::move(inner)) {}
+
+    std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
+    void forward(const View& x, const Affine& affine, const float* w, const View& y, const Output& output,
+                 void* workspace) override {
+      device_.count([=, this] { inner_->forward(x, affine, w, y, output, workspace); });
+    }
+    void backward(const View& x, const Affine& affine, const float* w, const View& dy, const View& z, GradMode mode,
+                  const View& s, const Gradients& gradients, void* workspace) override {
+      device_.count([=, this] { inner_->backward(x, affine, w, dy, z, mode, s, gradients, workspace); });
+    }
+
+   private:
+    CountingDevice& device_;
+    std::unique_ptr<NormConvolution> inner_;
+  };
+
+  template <class Call>
+  void count(Call call) {
+    pass([call, this] {
+      const std::int64_t before = test::allocations();
+      call();
+      in_convolutions += test::allocations() - before;
+    });
+  }
 
   template <class Call>
   void pass(Call call) {

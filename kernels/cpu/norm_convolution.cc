@@ -1,0 +1,489 @@
+// Batch norm, ReLU and a convolution in one pass over slabs, tile by tile.
+//
+// A tile is a few rows of pixels of one image (for 1×1 convolutions a stretch of pixels of the whole batch). Forward
+// normalises the tile's input channels into memory that stays in cache, multiplies, and takes the statistics of what it
+// wrote. Backward walks the tile two vectors of input channels at a time: it normalises them again, adds their part of
+// the weights' gradient, makes ∂L/∂z in cache and at once turns it into S and the sums of batch norm. Neither z nor
+// ∂L/∂z exists as a whole, unless the caller wants z kept.
+//
+// The sums of different tiles meet in parts, whose number depends on the shape only.
+#include <omp.h>
+
+#include <vector>
+
+#include "kernels/core/error.h"
+#include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/feature_lines.h"
+#include "kernels/cpu/partial_sums.h"
+#include "kernels/cpu/product.h"
+
+namespace densetree {
+namespace {
+
+using namespace cpu;
+
+constexpr std::int64_t kGroup = std::max(kLanes, 1);          // channels in a vector
+constexpr std::int64_t kForwardTile = std::int64_t{1} << 16;  // numbers in a tile of the input: what half an L2 holds
+constexpr std::int64_t kBackwardPixels = 112;                 // two vectors of channels of so many stay in L1,
+constexpr std::int64_t kBackwardPixels3x3 = 224;              // or, for the sake of the rows above and below, in L2
+constexpr std::int64_t kForwardParts = 64, kBackwardParts = 16, kBackwardTasks = 16;
+constexpr std::int64_t kPixelsOfAPart = 1568;  // fewer are not worth a copy of the weights' gradient
+
+std::int64_t rounded_up(std::int64_t value, std::int64_t to) {
+  return (value + to - 1) / to * to;
+}
+
+// How an image, or for 1×1 convolutions the batch, is cut into tiles; the planes of padded tiles.
+struct Tiling {
+  std::int64_t images, height, width;  // as the tiles see them
+  std::int64_t tile_rows, tile_width;
+  std::int64_t halo;  // rows and columns of neighbours around a tile
+
+  std::int64_t down() const { return (height + tile_rows - 1) / tile_rows; }
+  std::int64_t across() const { return (width + tile_width - 1) / tile_width; }
+  std::int64_t tiles() const { return images * down() * across(); }
+  std::int64_t stride() const { return (tile_width + 2 * halo) * kGroup; }  // from row to row of a padded tile
+  std::int64_t plane() const { return (tile_rows + 2 * halo) * stride(); }  // one vector of channels of a padded tile
+  std::int64_t numbers() const { return tile_rows * tile_width * kGroup; }  // the same without neighbours
+};
+
+struct Tile {
+  std::int64_t image, row, column, rows, width;
+  std::int64_t pixels() const { return rows * width; }
+};
+
+Tile tile_at(const Tiling& t, std::int64_t index) {
+  const std::int64_t row = index / t.across() % t.down() * t.tile_rows, column = index % t.across() * t.tile_width;
+  return {index / (t.across() * t.down()), row, column, std::min(t.tile_rows, t.height - row),
+          std::min(t.tile_width, t.width - column)};
+}
+
+// 1×1: pixels of the whole batch in a row. Else rows of one image, whole ones, because their neighbours are needed.
+Tiling tiling_of(const ConvolutionShape& s, std::int64_t pixels) {
+  if (s.kernel == 1) {
+    const std::int64_t all = s.input.n * s.input.pixels();
+    return {1, 1, all, 1, std::min(rounded_up(pixels, 2 * kRun), all), 0};
+  }
+  const std::int64_t rows = std::clamp<std::int64_t>(pixels / s.input.w, 1, s.input.h);
+  return {s.input.n, s.input.h, s.input.w, rows, s.input.w, s.padding};
+}
+
+// The first number of a tile in one vector of channels of a view.
+float* at(const View& view, const Tiling& tiling, const Tile& tile, std::int64_t channel) {
+  const std::int64_t pixel = (tile.image * tiling.height + tile.row) * tiling.width + tile.column;
+  return line_of(view, 0, channel).data + pixel * kGroup;
+}
+
+// One vector of channels of a tile and its neighbours into `to`: f of what is there, zeros outside the image.
+template <class F>
+void cut(const float* from, const Tiling& tiling, const Tile& tile, float* to, const F& f) {
+  const std::int64_t halo = tiling.halo;
+  for (std::int64_t r = -halo; r < tile.rows + halo; ++r, to += tiling.stride()) {
+    const std::int64_t padded = (tile.width + 2 * halo) * kGroup;
+    if (tile.row + r < 0 || tile.row + r >= tiling.height) {
+      std::fill_n(to, padded, 0.0f);
+      continue;
+    }
+    std::fill_n(to, halo * kGroup, 0.0f);
+    const float* row = from + r * tiling.width * kGroup;
+    float* inside = to + halo * kGroup;
+    for (std::int64_t p = 0; p < tile.width * kGroup; p += kGroup) {
+      store(f(load(row + p)), inside + p);
+    }
+    std::fill_n(to + padded - halo * kGroup, halo * kGroup, 0.0f);
+  }
+}
+
+// Where in padded tiles of `vectors` vectors of channels the sums over kernel and channels go.
+std::vector<std::int64_t> reach(const Tiling& tiling, std::int64_t kernel, std::int64_t vectors, std::int64_t plane) {
+  std::vector<std::int64_t> offsets;
+  for (std::int64_t tap = 0; tap < kernel * kernel; ++tap) {
+    for (std::int64_t v = 0; v < vectors; ++v) {
+      offsets.push_back(v * plane + tap / kernel * tiling.stride() + tap % kernel * kGroup);
+    }
+  }
+  return offsets;
+}
+
+// body(std::integral_constant<int, 1 or 2>): pairs of vectors, and a single one where their number is odd.
+template <class Body>
+void with_vectors(std::int64_t count, const Body& body) {
+  if (count == kPair) {
+    body(std::integral_constant<int, kPair>{});
+  } else {
+    body(std::integral_constant<int, 1>{});
+  }
+}
+
+// The workspace, handed out piece by piece; counts where there is none yet.
+class Pieces {
+ public:
+  explicit Pieces(void* base) : base_(static_cast<std::byte*>(base)) {}
+  template <class T>
+  T* take(std::int64_t count) {
+    constexpr std::size_t kAlignment = 64;
+    const std::size_t offset = bytes_;
+    bytes_ += (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    return base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + offset);
+  }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  std::byte* base_;
+  std::size_t bytes_ = 0;
+};
+
+class CpuNormConvolution final : public NormConvolution {
+ public:
+  CpuNormConvolution(const ConvolutionShape& shape, Layout layout, int threads)
+      : shape_(shape),
+        layout_(layout),
+        threads_(threads),
+        in_(shape.input.c / kGroup),
+        out_(shape.out_channels / kGroup),
+        taps_(shape.kernel * shape.kernel),
+        forward_(tiling_of(shape, kForwardTile / shape.input.c)),
+        backward_(tiling_of(shape, shape.kernel == 1 ? kBackwardPixels : kBackwardPixels3x3)),
+        forward_parts_(std::min(forward_.tiles(), kForwardParts)),
+        backward_parts_(std::clamp<std::int64_t>(shape.input.n * shape.input.pixels() / kPixelsOfAPart, 1,
+                                                 std::min(backward_.tiles(), kBackwardParts))),
+        forward_reach_(reach(forward_, shape.kernel, in_, forward_.plane())),
+        backward_reach_(
+            reach(backward_, shape.kernel, out_, shape.kernel == 1 ? backward_.width * kGroup : backward_.plane())) {}
+
+  std::size_t workspace_bytes() const override {
+    return std::max(forward_memory(nullptr).bytes, shape_.training ? backward_memory(nullptr).bytes : 0);
+  }
+
+  void forward(const View& x, const Affine& affine, const float* w, const View& y, const Output& output,
+               void* workspace) override {
+    check_views(x, y);
+    const ForwardMemory m = forward_memory(workspace);
+    const Folded folded = fold(affine, m.scale, m.shift);
+    const PartialSums sums{m.sums, forward_parts_, shape_.out_channels};
+#pragma omp parallel num_threads(threads_)
+    {
+      pack_forward(w, m.weights);
+      float* z = m.tiles + omp_get_thread_num() * in_ * forward_.plane();
+#pragma omp for schedule(dynamic)
+      for (std::int64_t part = 0; part < forward_parts_; ++part) {
+        std::fill_n(sums.at(part, 0, 0), 2 * shape_.out_channels, 0.0);
+        for (std::int64_t i = part * forward_.tiles() / forward_parts_;
+             i < (part + 1) * forward_.tiles() / forward_parts_; ++i) {
+          const Tile tile = tile_at(forward_, i);
+          normalize_tile(x, folded, tile, output.z, z);
+          multiply_tile(z, m.weights, tile, y);
+          for (std::int64_t v = 0; output.statistics.mean && v < out_; ++v) {
+            sum_line<kGroup, false>({at(y, forward_, tile, v * kGroup), kGroup}, {}, tile.pixels(),
+                                    sums.at(part, 0, v * kGroup), sums.at(part, 1, v * kGroup));
+          }
+        }
+      }
+    }
+    if (output.statistics.mean != nullptr) {
+      finish_statistics(sums, y.count(), output.eps, output.statistics);
+    }
+  }
+
+  void backward(const View& x, const Affine& affine, const float* w, const View& dy, const View& z, GradMode mode,
+                const View& s, const Gradients& gradients, void* workspace) override {
+    check(shape_.training, "{}: prepared for inference, backward is not there", shape_.describe());
+    check_views(x, dy);
+    check_views(s, dy);
+    const BackwardMemory m = backward_memory(workspace);
+    const Folded folded = fold(affine, m.scale, m.shift);
+    const bool accumulate = mode == GradMode::kAccumulate;
+    const PartialSums sums{m.sums, backward_parts_, shape_.input.c};
+    const std::int64_t groups = groups_of_pairs(), tasks = backward_parts_ * groups;
+#pragma omp parallel num_threads(threads_)
+    {
+      pack_backward(w, m.weights);
+      const Scratch scratch = m.scratch(omp_get_thread_num(), *this);
+#pragma omp for schedule(dynamic)
+      for (std::int64_t task = 0; task < tasks; ++task) {
+        const std::int64_t part = task / groups, group = task % groups;
+        const std::int64_t begin = group * pairs() / groups, end = (group + 1) * pairs() / groups;
+        for (std::int64_t pair = begin; pair < end; ++pair) {
+          const std::int64_t channel = pair * kPair * kGroup, count = vectors_of(pair) * kGroup;
+          std::fill_n(weight_sums(m, part, pair), taps_ * shape_.out_channels * count, 0.0f);
+          std::fill_n(sums.at(part, 0, channel), count, 0.0);
+          std::fill_n(sums.at(part, 1, channel), count, 0.0);
+        }
+        for (std::int64_t i = part * backward_.tiles() / backward_parts_;
+             i < (part + 1) * backward_.tiles() / backward_parts_; ++i) {
+          const Tile tile = tile_at(backward_, i);
+          const Source from = gradient_tile(dy, tile, scratch);
+          for (std::int64_t pair = begin; pair < end; ++pair) {
+            backward_pair(x, folded, z, m, tile, from, pair, part, accumulate, s, sums, scratch);
+          }
+        }
+      }
+      add_weight_sums(m, gradients.dw);
+    }
+    finish_affine_backward(sums, affine, accumulate, gradients.sums, gradients.dgamma, gradients.dbeta);
+  }
+
+ private:
+  struct Folded {  // AffineOf's numbers, float[C] each
+    const float *mean, *scale, *shift, *gamma;
+  };
+  struct ForwardMemory {
+    float *weights, *scale, *shift, *tiles;
+    double* sums;
+    std::size_t bytes;
+  };
+  struct Scratch {
+    float *z, *dz, *dy;
+  };
+  struct BackwardMemory {
+    float *weights, *scale, *shift, *weight_sums, *scratch_base;
+    double* sums;
+    std::size_t bytes;
+    Scratch scratch(int thread, const CpuNormConvolution& c) const {
+      float* z = scratch_base + thread * c.scratch_numbers();
+      float* dz = z + kPair * c.backward_.plane();
+      return {z, dz, dz + kPair * c.backward_.numbers()};
+    }
+  };
+  struct Source {                // ∂L/∂y of a tile
+    const float* padded;         // its first neighbour
+    const float* inside;         // its first pixel
+    std::int64_t stride, plane;  // from row to row, from vector to vector of channels
+  };
+
+  std::int64_t pairs() const {
+    return (in_ + kPair - 1) / kPair;
+  }
+  std::int64_t vectors_of(std::int64_t pair) const {
+    return std::min<std::int64_t>(kPair, in_ - pair * kPair);
+  }
+  // Pairs are shared out where parts alone would not keep every thread busy. Every group reads ∂L/∂y once.
+  std::int64_t groups_of_pairs() const {
+    const std::int64_t least = (pairs() + 3) / 4;  // at most four pairs in one
+    return std::min(pairs(), std::max(least, kBackwardTasks / backward_parts_));
+  }
+  std::int64_t scratch_numbers() const {
+    const std::int64_t dy = shape_.kernel == 1 ? 0 : out_ * backward_.plane();
+    return rounded_up(kPair * (backward_.plane() + backward_.numbers()) + dy, 64);
+  }
+
+  ForwardMemory forward_memory(void* workspace) const {
+    Pieces p(workspace);
+    ForwardMemory m{};
+    m.weights = p.take<float>(shape_.weights());
+    m.scale = p.take<float>(shape_.input.c);
+    m.shift = p.take<float>(shape_.input.c);
+    m.sums = p.take<double>(forward_parts_ * 2 * shape_.out_channels);
+    m.tiles = p.take<float>(threads_ * in_ * forward_.plane());
+    m.bytes = p.bytes();
+    return m;
+  }
+  BackwardMemory backward_memory(void* workspace) const {
+    Pieces p(workspace);
+    BackwardMemory m{};
+    m.weights = p.take<float>(shape_.weights());
+    m.scale = p.take<float>(shape_.input.c);
+    m.shift = p.take<float>(shape_.input.c);
+    m.sums = p.take<double>(backward_parts_ * 2 * shape_.input.c);
+    m.weight_sums = p.take<float>(backward_parts_ * shape_.weights());
+    m.scratch_base = p.take<float>(threads_ * scratch_numbers());
+    m.bytes = p.bytes();
+    return m;
+  }
+
+  void check_views(const View& x, const View& y) const {
+    const auto fits = [&](const View& view, const Shape& shape) {
+      return view.shape() == shape && view.layout == layout_ && view.first % kGroup == 0 &&
+             view.dtype == DType::kFloat32;
+    };
+    check(fits(x, shape_.input), "{} after batch norm: its input is ({}, {}, {}, {}) {} from channel {} on",
+          shape_.describe(), x.n, x.c, x.h, x.w, name_of(x.layout), x.first);
+    check(fits(y, shape_.output()), "{} after batch norm: its output is ({}, {}, {}, {}) {} from channel {} on",
+          shape_.describe(), y.n, y.c, y.h, y.w, name_of(y.layout), y.first);
+  }
+
+  Folded fold(const Affine& affine, float* scale, float* shift) const {
+    for (std::int64_t c = 0; c < shape_.input.c; ++c) {
+      const ChannelAffine f{affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]};
+      scale[c] = f.scale;
+      shift[c] = f.shift;
+    }
+    return {affine.mean, scale, shift, affine.gamma};
+  }
+
+  // Weights are packed by the threads of a team together, and ready after it.
+  // (O, I, k, k) to [O / pair][tap][I][pair][lanes].
+  void pack_forward(const float* w, float* packed) const {
+    const std::int64_t inputs = shape_.input.c, outputs = (out_ + kPair - 1) / kPair;
+#pragma omp for
+    for (std::int64_t block = 0; block < outputs; ++block) {
+      const std::int64_t first = block * kPair * kGroup;
+      const std::int64_t lanes = std::min(kPair * kGroup, shape_.out_channels - first);
+      float* to = packed + first * inputs * taps_;
+      for (std::int64_t o = 0; o < lanes; ++o) {
+        const float* from = w + (first + o) * inputs * taps_;
+        for (std::int64_t i = 0; i < inputs; ++i) {
+          for (std::int64_t tap = 0; tap < taps_; ++tap) {
+            to[(tap * inputs + i) * lanes + o] = from[i * taps_ + tap];
+          }
+        }
+      }
+    }
+  }
+  // (O, I, k, k) to [I / pair][tap turned round][O][pair][lanes].
+  void pack_backward(const float* w, float* packed) const {
+    const std::int64_t inputs = shape_.input.c, outputs = shape_.out_channels;
+#pragma omp for
+    for (std::int64_t pair = 0; pair < pairs(); ++pair) {
+      const std::int64_t first = pair * kPair * kGroup, lanes = vectors_of(pair) * kGroup;
+      float* to = packed + first * outputs * taps_;
+      for (std::int64_t o = 0; o < outputs; ++o) {
+        const float* from = w + (o * inputs + first) * taps_;
+        for (std::int64_t tap = 0; tap < taps_; ++tap) {
+          for (std::int64_t i = 0; i < lanes; ++i) {
+            to[((taps_ - 1 - tap) * outputs + o) * lanes + i] = from[i * taps_ + tap];
+          }
+        }
+      }
+    }
+  }
+
+  static AffineOf<Vector> affine_at(const Folded& f, std::int64_t channel) {
+    return {load(f.mean + channel), load(f.scale + channel), load(f.shift + channel), load(f.gamma + channel)};
+  }
+
+  // z of a tile and its neighbours, all input channels; kept, too, where the caller wants it.
+  void normalize_tile(const View& x, const Folded& folded, const Tile& tile, const View& kept, float* z) const {
+    for (std::int64_t v = 0; v < in_; ++v, z += forward_.plane()) {
+      const AffineOf<Vector> f = affine_at(folded, v * kGroup);
+      cut(at(x, forward_, tile, v * kGroup), forward_, tile, z, [&](Vector value) { return f.forward(value, true); });
+      if (kept.data != nullptr) {
+        float* to = at(kept, forward_, tile, v * kGroup);
+        const float* inside = z + forward_.halo * (forward_.stride() + kGroup);
+        for (std::int64_t r = 0; r < tile.rows; ++r) {
+          std::copy_n(inside + r * forward_.stride(), tile.width * kGroup, to + r * tile.width * kGroup);
+        }
+      }
+    }
+  }
+
+  void multiply_tile(const float* z, const float* weights, const Tile& tile, const View& y) const {
+    const std::int64_t vector_stride = y.block_stride;
+    for (std::int64_t v = 0; v < out_; v += kPair) {
+      with_vectors(std::min<std::int64_t>(kPair, out_ - v), [&](auto vectors) {
+        convolve_tile<vectors>(z, {tile.rows, tile.width, forward_.stride()}, {forward_reach_.data(), taps_ * in_},
+                               weights + v * kGroup * shape_.input.c * taps_, at(y, forward_, tile, v * kGroup),
+                               vector_stride);
+      });
+    }
+  }
+
+  Source gradient_tile(const View& dy, const Tile& tile, const Scratch& scratch) const {
+    if (shape_.kernel == 1) {
+      const float* first = at(dy, backward_, tile, 0);
+      return {first, first, backward_.stride(), dy.block_stride};
+    }
+    for (std::int64_t v = 0; v < out_; ++v) {
+      cut(at(dy, backward_, tile, v * kGroup), backward_, tile, scratch.dy + v * backward_.plane(),
+          [](Vector value) { return value; });
+    }
+    return {scratch.dy, scratch.dy + backward_.halo * (backward_.stride() + kGroup), backward_.stride(),
+            backward_.plane()};
+  }
+
+  float* weight_sums(const BackwardMemory& m, std::int64_t part, std::int64_t pair) const {
+    return m.weight_sums + part * shape_.weights() + pair * kPair * kGroup * taps_ * shape_.out_channels;
+  }
+
+  void backward_pair(const View& x, const Folded& folded, const View& z, const BackwardMemory& m, const Tile& tile,
+                     const Source& dy, std::int64_t pair, std::int64_t part, bool accumulate, const View& s,
+                     const PartialSums& sums, const Scratch& scratch) const {
+    const std::int64_t first = pair * kPair * kGroup;
+    with_vectors(vectors_of(pair), [&](auto vectors) {
+      for (int v = 0; v < vectors; ++v) {
+        const std::int64_t channel = first + v * kGroup;
+        float* to = scratch.z + v * backward_.plane();
+        if (z.data != nullptr) {
+          cut(at(z, backward_, tile, channel), backward_, tile, to, [](Vector value) { return value; });
+        } else {
+          const AffineOf<Vector> f = affine_at(folded, channel);
+          cut(at(x, backward_, tile, channel), backward_, tile, to,
+              [&](Vector value) { return f.forward(value, true); });
+        }
+      }
+      for (std::int64_t tap = 0; tap < taps_; ++tap) {
+        const float* shifted = scratch.z + tap / shape_.kernel * backward_.stride() + tap % shape_.kernel * kGroup;
+        float* to = weight_sums(m, part, pair) + tap * shape_.out_channels * vectors * kGroup;
+        for (std::int64_t o = 0; o < shape_.out_channels; o += kOutputs, to += kOutputs * vectors * kGroup) {
+          sum_over_pixels<vectors>(dy.inside + o / kGroup * dy.plane + o % kGroup, dy.stride, shifted,
+                                   {tile.rows, tile.width, backward_.stride()}, backward_.plane(), to);
+        }
+      }
+      convolve_tile<vectors>(dy.padded, {tile.rows, tile.width, dy.stride}, {backward_reach_.data(), taps_ * out_},
+                             m.weights + first * taps_ * shape_.out_channels, scratch.dz, backward_.numbers());
+      for (int v = 0; v < vectors; ++v) {
+        const std::int64_t channel = first + v * kGroup;
+        affine_backward_line<kGroup>(
+            {at(x, backward_, tile, channel), kGroup}, {scratch.dz + v * backward_.numbers(), kGroup},
+            {at(s, backward_, tile, channel), kGroup}, tile.pixels(), group_at(folded, channel), true, accumulate,
+            sums.at(part, 0, channel), sums.at(part, 1, channel));
+      }
+    });
+  }
+
+  static AffineGroup<kGroup> group_at(const Folded& f, std::int64_t channel) {
+    using G = Group<kGroup>;
+    AffineGroup<kGroup> group;
+    for (auto& part : group) {
+      part = {G::load(f.mean + channel), G::load(f.scale + channel), G::load(f.shift + channel),
+              G::load(f.gamma + channel)};
+      channel += G::kWidth;
+    }
+    return group;
+  }
+
+  // [part][I / pair][tap][O][pair][lanes] to (O, I, k, k), the parts added up in order.
+  void add_weight_sums(const BackwardMemory& m, float* dw) const {
+#pragma omp for
+    for (std::int64_t o = 0; o < shape_.out_channels; ++o) {
+      for (std::int64_t pair = 0; pair < pairs(); ++pair) {
+        const std::int64_t first = pair * kPair * kGroup, lanes = vectors_of(pair) * kGroup;
+        for (std::int64_t tap = 0; tap < taps_; ++tap) {
+          double totals[kPair * kGroup] = {};
+          for (std::int64_t part = 0; part < backward_parts_; ++part) {
+            const float* from = weight_sums(m, part, pair) + (tap * shape_.out_channels + o) * lanes;
+            for (std::int64_t i = 0; i < lanes; ++i) {
+              totals[i] += from[i];
+            }
+          }
+          for (std::int64_t i = 0; i < lanes; ++i) {
+            dw[(o * shape_.input.c + first + i) * taps_ + tap] = static_cast<float>(totals[i]);
+          }
+        }
+      }
+    }
+  }
+
+  ConvolutionShape shape_;
+  Layout layout_;
+  int threads_;
+  std::int64_t in_, out_, taps_;  // vectors of input and output channels, places of the kernel
+  Tiling forward_, backward_;
+  std::int64_t forward_parts_, backward_parts_;
+  std::vector<std::int64_t> forward_reach_, backward_reach_;
+};
+
+}  // namespace
+
+std::unique_ptr<NormConvolution> make_cpu_norm_convolution(const ConvolutionShape& shape, Layout layout,
+                                                           std::int64_t lanes, int threads) {
+  shape.validate();
+  const bool same = shape.stride == 1 && (shape.kernel == 1 || shape.kernel == 3) && shape.padding == shape.kernel / 2;
+  const bool whole = shape.input.c % kGroup == 0 && shape.out_channels % kGroup == 0;
+  if (kLanes != lanes || !same || !whole || shape.precision != Precision::kFloat32) {
+    return nullptr;
+  }
+  return std::make_unique<CpuNormConvolution>(shape, layout, threads);
+}
+
+}  // namespace densetree

@@ -1,0 +1,224 @@
+// Batch norm, ReLU and convolution in one, against the three of them in float64, on the devices that have it.
+#include "tests/kernels/op_case.h"
+
+namespace densetree::test {
+namespace {
+
+constexpr float kBatchNormEps = 1e-5f;
+constexpr double kTolerance = 6;  // × eps × Σ |terms|: a product's rounding, and that of the z it is made of
+
+ConvolutionShape convolution(const Shape& input, std::int64_t out, std::int64_t kernel) {
+  ConvolutionShape shape;
+  shape.input = input;
+  shape.out_channels = out, shape.kernel = kernel, shape.padding = kernel / 2;
+  shape.input_use = shape.output_use = Use::kStack;
+  return shape;
+}
+
+// Single tiles and many, whole runs of pixels and rests, odd numbers of vectors, several parts.
+std::vector<ConvolutionShape> cases() {
+  std::vector<ConvolutionShape> all;
+  for (const Shape& input : {Shape{1, 16, 1, 1}, Shape{2, 48, 5, 3}, Shape{3, 32, 7, 7}, Shape{2, 64, 28, 27},
+                             Shape{1, 16, 13, 56}, Shape{4, 32, 30, 31}}) {
+    for (const std::int64_t out : {16, 32, 48}) {
+      all.push_back(convolution(input, out, 1));
+      all.push_back(convolution(input, out, 3));
+    }
+  }
+  all.push_back(convolution({2, 512, 7, 7}, 128, 1));
+  all.push_back(convolution({2, 128, 14, 14}, 32, 3));
+  return all;
+}
+
+std::string name_of_case(const ConvolutionShape& s) {
+  return fmt::format("{}x{}, ({}, {}, {}, {}) to {}", s.kernel, s.kernel, s.input.n, s.input.c, s.input.h, s.input.w,
+                     s.out_channels);
+}
+
+// Batch norm's parameters, and the distance of every z from the clamp: γ·x̂ + β is nowhere near zero, so that rounding
+// does not decide which gradients pass.
+struct Data {
+  Values x, w, dy, s;
+  reference::AffineValues affine;
+  Values z;
+
+  explicit Data(const ConvolutionShape& shape) {
+    const std::int64_t channels = shape.input.c;
+    x = random_values(shape.input.elements(), 1);
+    w = random_values(shape.weights(), 2);
+    dy = random_values(shape.output().elements(), 3);
+    s = random_values(shape.input.elements(), 4);
+    affine = {random_values(channels, 5, -0.3, 0.3), random_values(channels, 6, 0.5, 2), random_values(channels, 7),
+              random_values(channels, 8, -0.5, 0.5)};
+    const std::int64_t pixels = shape.input.pixels();
+    for (std::int64_t i = 0; i < shape.input.elements(); ++i) {
+      const std::int64_t c = i / pixels % channels;
+      const double scale = affine.rstd[c] * affine.gamma[c];
+      if (std::abs((x[i] - affine.mean[c]) * scale + affine.beta[c]) < 1e-3) {
+        x[i] = static_cast<float>(x[i] + 0.01 / std::max(std::abs(scale), 0.05));
+      }
+    }
+    z = reference::affine_relu(shape.input, x, affine, true);
+  }
+};
+
+class NormConvolutionTest : public OpTest {
+ protected:
+  // Every case, where the device has a fused form of it.
+  void for_each_case(const std::function<void(const ConvolutionShape&, NormConvolution&)>& body) {
+    int made = 0;
+    for (const ConvolutionShape& shape : cases()) {
+      if (const auto convolution = device().make_norm_convolution(shape, 0, 0)) {
+        ++made;
+        body(shape, *convolution);
+      }
+    }
+    if (made == 0) {
+      GTEST_SKIP() << "this device has no fused batch norm and convolution";
+    }
+  }
+  // Channel parameters in device memory.
+  struct DeviceAffine {
+    Floats mean, rstd, gamma, beta;
+    DeviceAffine(Device& device, const reference::AffineValues& a)
+        : mean(device, a.mean), rstd(device, a.rstd), gamma(device, a.gamma), beta(device, a.beta) {}
+    Affine get() const { return {mean.data(), rstd.data(), gamma.data(), beta.data()}; }
+  };
+  Placement slab(std::int64_t before, std::int64_t after) { return {device().layout(Use::kStack), before, after}; }
+};
+
+TEST_P(NormConvolutionTest, ForwardWithStatisticsAndKept) {
+  for_each_case([&](const ConvolutionShape& shape, NormConvolution& made) {
+    const Data d(shape);
+    const std::int64_t out = shape.out_channels;
+    const Tensor x(device(), shape.input, slab(0, 32), d.x), y(device(), shape.output(), slab(32, 16));
+    const Tensor z(device(), shape.input, slab(0, 0));
+    const Floats w(device(), d.w), mean(device(), out), variance(device(), out), rstd(device(), out);
+    const DeviceAffine affine(device(), d.affine);
+    const Workspace workspace(device(), made.workspace_bytes());
+    const Statistics statistics{mean.data(), variance.data(), rstd.data()};
+    made.forward(x.view(), affine.get(), w.data(), y.view(), {kBatchNormEps, statistics, z.view()}, workspace.data());
+    device().synchronize();
+
+    const std::string name = name_of_case(shape);
+    const Values expected = reference::convolution_forward(shape, d.z, d.w);
+    const Values scale = reference::convolution_forward(shape, plus(reference::absolute(d.z), Values(d.z.size(), 2.0)),
+                                                        reference::absolute(d.w));
+    expect_close(y.read(), expected, times(scale, kTolerance * kEps), name);
+    expect_close(z.read(), d.z, 8 * kEps, name + ", z");
+    const auto actual = reference::channel_statistics(shape.output(), y.read(), kBatchNormEps);
+    expect_close(mean.read(), actual.mean, 1e-6, name + ", mean");
+    expect_close(variance.read(), actual.variance, times(actual.variance, 1e-6), name + ", variance");
+    expect_close(rstd.read(), actual.rstd, times(actual.rstd, 1e-6), name + ", rstd");
+    y.expect_clean();
+    x.expect_unchanged();
+
+    // Without what is not asked for, the same y.
+    const Tensor again(device(), shape.output(), slab(0, 0));
+    made.forward(x.view(), affine.get(), w.data(), again.view(), {}, workspace.data());
+    EXPECT_EQ(again.read(), y.read()) << name;
+  });
+}
+
+TEST_P(NormConvolutionTest, Backward) {
+  for_each_case([&](const ConvolutionShape& shape, NormConvolution& made) {
+    const Data d(shape);
+    const std::string name = name_of_case(shape);
+    const std::int64_t channels = shape.input.c;
+    const Values dz = reference::convolution_backward_data(shape, d.dy, d.w);
+    const Values passed = reference::relu_gradient(shape.input, dz, d.x, d.affine, true);
+    const auto expected = reference::affine_backward(shape.input, passed, d.x, d.affine);
+    const Values dw = reference::convolution_backward_weights(shape, d.z, d.dy);
+    const Values dw_scale = reference::convolution_backward_weights(
+        shape, plus(reference::absolute(d.z), Values(d.z.size(), 2.0)), reference::absolute(d.dy));
+    const Values dz_scale =
+        reference::convolution_backward_data(shape, reference::absolute(d.dy), reference::absolute(d.w));
+    Values sum_scale(channels, 0.0);  // of Σ |dz|·(|x̂| + 1)
+    for (std::int64_t i = 0; i < shape.input.elements(); ++i) {
+      sum_scale[i / shape.input.pixels() % channels] += 6 * dz_scale[i];
+    }
+
+    const Tensor x(device(), shape.input, slab(0, 16), d.x), dy(device(), shape.output(), slab(16, 0), d.dy);
+    const Tensor z(device(), shape.input, slab(0, 0), d.z);
+    const Floats w(device(), d.w);
+    const DeviceAffine affine(device(), d.affine);
+    const Workspace workspace(device(), made.workspace_bytes());
+    for (const bool kept : {false, true}) {
+      for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
+        const bool adds = mode == GradMode::kAccumulate;
+        const Tensor s(device(), shape.input, slab(0, 16), d.s);
+        const Floats got_dw(device(), shape.weights()), dgamma(device(), channels), dbeta(device(), channels);
+        const Array<double> sum(device(), Values(channels, 0.25)), xhat(device(), Values(channels, -0.5));
+        made.backward(x.view(), affine.get(), w.data(), dy.view(), kept ? z.view() : View{}, mode, s.view(),
+                      {{sum.data(), xhat.data()}, got_dw.data(), dgamma.data(), dbeta.data()}, workspace.data());
+        device().synchronize();
+
+        const std::string what = fmt::format("{}{}{}", name, kept ? ", z kept" : "", adds ? ", adding" : "");
+        const double before = adds ? 1 : 0;
+        expect_close(got_dw.read(), dw, times(dw_scale, kTolerance * kEps), what + ", dw");
+        expect_close(s.read(), plus(expected.s, d.s, before),
+                     plus(times(dz_scale, kTolerance * kEps), Values(dz_scale.size(), kEps)), what + ", S");
+        expect_close(dgamma.read(), expected.dgamma, times(sum_scale, kTolerance * kEps), what + ", dgamma");
+        expect_close(dbeta.read(), expected.dbeta, times(sum_scale, kTolerance * kEps), what + ", dbeta");
+        expect_close(sum.read(), plus(expected.s_sum, Values(channels, 0.25), before),
+                     times(sum_scale, kTolerance * kEps), what + ", s");
+        expect_close(xhat.read(), plus(expected.s_xhat, Values(channels, -0.5), before),
+                     times(sum_scale, kTolerance * kEps), what + ", s_xhat");
+        x.expect_unchanged();
+        dy.expect_unchanged();
+        s.expect_clean();
+      }
+    }
+  });
+}
+
+TEST_P(NormConvolutionTest, KeepingChangesNoBit) {
+  const ConvolutionShape shape = convolution({3, 32, 9, 8}, 32, 3);
+  const auto made = device().make_norm_convolution(shape, 0, 0);
+  if (!made) {
+    GTEST_SKIP() << "this device has no fused batch norm and convolution";
+  }
+  const Data d(shape);
+  const Tensor x(device(), shape.input, slab(0, 0), d.x), y(device(), shape.output(), slab(0, 0));
+  const Tensor z(device(), shape.input, slab(0, 0)), dy(device(), shape.output(), slab(0, 0), d.dy);
+  const Floats w(device(), d.w);
+  const DeviceAffine affine(device(), d.affine);
+  const Workspace workspace(device(), made->workspace_bytes());
+  made->forward(x.view(), affine.get(), w.data(), y.view(), {kBatchNormEps, {}, z.view()}, workspace.data());
+  std::vector<Values> results;
+  for (const View& kept : {View{}, z.view()}) {
+    const Tensor s(device(), shape.input, slab(0, 0));
+    const Floats dw(device(), shape.weights()), dgamma(device(), shape.input.c), dbeta(device(), shape.input.c);
+    const Array<double> sum(device(), static_cast<std::size_t>(shape.input.c)),
+        xhat(device(), static_cast<std::size_t>(shape.input.c));
+    made->backward(x.view(), affine.get(), w.data(), dy.view(), kept, GradMode::kOverwrite, s.view(),
+                   {{sum.data(), xhat.data()}, dw.data(), dgamma.data(), dbeta.data()}, workspace.data());
+    for (const Values& part : {s.read(), dw.read(), dgamma.read(), dbeta.read(), sum.read(), xhat.read()}) {
+      results.push_back(part);
+    }
+  }
+  for (std::size_t i = 0; i < results.size() / 2; ++i) {
+    EXPECT_EQ(results[i], results[i + results.size() / 2]) << i;
+  }
+}
+
+TEST_P(NormConvolutionTest, RefusesWhatItWasNotMadeFor) {
+  ConvolutionShape shape = convolution({2, 32, 9, 8}, 32, 3);
+  shape.training = false;
+  const auto made = device().make_norm_convolution(shape, 0, 0);
+  if (!made) {
+    GTEST_SKIP() << "this device has no fused batch norm and convolution";
+  }
+  const Tensor x(device(), shape.input, slab(0, 0)), y(device(), shape.output(), slab(0, 0)),
+      other(device(), {2, 32, 9, 7}, slab(0, 0));
+  expect_error([&] { made->forward(other.view(), {}, nullptr, y.view(), {}, nullptr); }, "its input is (2, 32, 9, 7)");
+  expect_error([&] { made->forward(x.view(), {}, nullptr, other.view(), {}, nullptr); }, "its output is (2, 32, 9, 7)");
+  expect_error(
+      [&] { made->backward(x.view(), {}, nullptr, y.view(), View{}, GradMode::kOverwrite, x.view(), {}, nullptr); },
+      "prepared for inference");
+}
+
+RUN_ON_DEVICES(NormConvolutionTest);
+
+}  // namespace
+}  // namespace densetree::test
