@@ -108,7 +108,7 @@ void add_convolutions(Device& device, std::int64_t batch) {
   }
 }
 
-// ---- Everything else
+// ---- Batch norm, ReLU and convolution in one: the layers of the blocks, where the device has them
 
 // The per-channel numbers that batch norm takes and gives, for c channels.
 struct ChannelData {
@@ -128,6 +128,46 @@ struct ChannelData {
   GradientSums sums;
   float* gradients;
 };
+
+void add_norm_convolution(Device& device, const ConvolutionShape& shape) {
+  if (!device.make_norm_convolution(shape, 0, 0)) {
+    return;
+  }
+  for (const bool forward : {true, false}) {
+    const std::string name = fmt::format("norm_conv{0}x{0}/{1}/{2}->{3}", shape.kernel,
+                                         forward ? "forward" : "backward", text(shape.input), shape.out_channels);
+    add(name, [=, &device](State& state) {
+      const auto made = device.make_norm_convolution(shape, 0, 0);
+      const RandomTensor x(device, shape.input, Use::kStack), s(device, shape.input, Use::kStack),
+          y(device, shape.output(), Use::kStack);
+      const ChannelData in(device, shape.input.c), out(device, shape.out_channels);
+      const Buffer w(device, shape.weights() * sizeof(float)), dw(device, shape.weights() * sizeof(float)),
+          workspace(device, made->workspace_bytes());
+      const double bytes = (forward ? 1 : 3) * bytes_of(shape.input) + bytes_of(shape.output()),
+                   flops = 2.0 * static_cast<double>(shape.weights() * shape.output().n * shape.output().pixels());
+      time_loop(state, device, bytes, forward ? flops : 2 * flops, [&] {
+        if (forward) {
+          return made->forward(x.view, in.affine, w.as(), y.view, {1e-5f, out.statistics, {}}, workspace.as());
+        }
+        made->backward(x.view, in.affine, w.as(), y.view, {}, GradMode::kAccumulate, s.view,
+                       {in.sums, dw.as(), in.gradients, in.gradients}, workspace.as());
+      });
+    });
+  }
+}
+
+void add_norm_convolutions(Device& device, std::int64_t batch) {
+  const std::pair<std::int64_t, std::vector<std::int64_t>> blocks[] = {
+      {56, {64, 128, 224}}, {28, {128, 288, 480}}, {14, {256, 608, 992}}, {7, {512, 736, 992}}};
+  for (const auto& [side, channels] : blocks) {
+    for (const std::int64_t c : channels) {
+      add_norm_convolution(device, {.input = {batch, c, side, side}, .out_channels = 128});
+    }
+    add_norm_convolution(device, {.input = {batch, 128, side, side}, .out_channels = 32, .kernel = 3, .padding = 1});
+  }
+}
+
+// ---- Everything else
 
 // What the layer that reads `shape`, a prefix of a stack, does around its 1×1 convolution.
 void add_norms(Device& device, const Shape& shape) {
@@ -248,6 +288,7 @@ void add_copy_ceiling(Device& device) {
 void add_all(Device& device, std::int64_t batch) {
   add_copy_ceiling(device);
   add_convolutions(device, batch);
+  add_norm_convolutions(device, batch);
   for (const auto& [c, side] : {std::pair<std::int64_t, std::int64_t>{256, 56}, {512, 28}, {1024, 14}, {1024, 7}}) {
     add_norms(device, {batch, c, side, side});
   }

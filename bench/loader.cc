@@ -9,8 +9,8 @@
 #include "bench/harness.h"
 #include "engine/data/hash.h"
 #include "engine/data/loader.h"
+#include "engine/data/npy.h"
 #include "engine/data/prepare.h"
-#include "engine/data/row_store.h"
 #include "kernels/core/philox.h"
 #include "nn/model.h"
 

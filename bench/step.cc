@@ -22,7 +22,7 @@ namespace {
 
 struct StepSettings {
   Settings common;
-  std::string arch = "densenet121", precision = "fp32";
+  std::string arch = "densenet121", precision = "fp32", batch_norm = "fused";
   std::int64_t batch = 16, size = 224, labels = 14;
   std::vector<std::string> memory{"shared", "store", "recompute"};
   bool profile = false;
@@ -78,6 +78,7 @@ class Subject {
             .training = training,
             .inference = !training,
             .memory = nn::parse_memory_mode(memory),
+            .batch_norm = nn::parse_batch_norm(s.batch_norm),
             .precision = parse_precision(s.precision),
             .positive_weights = {}};
   }
@@ -212,6 +213,7 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--memory", s.memory, "store, shared, recompute; several after commas")->delimiter(',');
+  app.add_option("--batch-norm", s.batch_norm, "plain, factored or fused")->capture_default_str();
   app.add_option("--precision", s.precision, "fp32, tf32 or bf16")->capture_default_str();
   app.add_option("--steps", s.steps, "steps to time")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_flag("--profile", s.profile, "print the time by kind of operation, for the first memory mode");

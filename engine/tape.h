@@ -119,6 +119,7 @@ class Tape {
     int workspace = -1;  // a buffer of the planner
   };
   const std::vector<Step>& schedule() const { return schedule_; }
+  std::size_t forward_steps() const { return forward_steps_; }  // the rest of the schedule is backward
   const std::string& operation_name(int index) const { return operations_[index]->name(); }
 
  private:

@@ -5,33 +5,55 @@
 
 namespace densetree::nn {
 
-Scores score(Model& model, const data::Dataset& dataset, const data::LabelSet& labels,
-             const std::vector<std::int64_t>& rows, const std::function<void(std::int64_t)>& progress) {
+namespace {
+
+// Runs the model over the rows; body(batch) is called with the results of each in the model.
+void infer_all(Model& model, const data::Dataset& dataset, const data::LabelSet& labels,
+               const std::vector<std::int64_t>& rows, const std::function<void(const data::Batch&)>& body) {
   const ModelOptions& o = model.options();
   data::LoaderOptions options;
   options.batch_size = o.batch_size;
   options.output_size = o.image_size;
   data::Loader loader(dataset, labels, rows, options);
-  Scores scores;
-  scores.logits.reserve(rows.size() * o.labels);
   loader.start(0);
   while (const data::Batch* batch = loader.next()) {
     const auto count = static_cast<std::size_t>(batch->count);
     model.set_images(batch->pixels.first(count * o.source_size * o.source_size), batch->transforms.first(count), false);
     model.infer();
-    const std::vector<float> logits = model.logits();
-    const std::size_t values = count * o.labels;
-    scores.logits.insert(scores.logits.end(), logits.begin(), logits.begin() + values);
-    scores.targets.insert(scores.targets.end(), batch->targets.begin(), batch->targets.begin() + values);
-    if (progress) {
-      progress(static_cast<std::int64_t>(scores.logits.size()) / o.labels);
-    }
+    body(*batch);
   }
+}
+
+}  // namespace
+
+Scores score(Model& model, const data::Dataset& dataset, const data::LabelSet& labels,
+             const std::vector<std::int64_t>& rows, const std::function<void(std::int64_t)>& progress) {
+  const std::int64_t columns = model.options().labels;
+  Scores scores;
+  scores.logits.reserve(rows.size() * columns);
+  infer_all(model, dataset, labels, rows, [&](const data::Batch& batch) {
+    const std::vector<float> logits = model.logits();
+    const std::int64_t values = batch.count * columns;
+    scores.logits.insert(scores.logits.end(), logits.begin(), logits.begin() + values);
+    scores.targets.insert(scores.targets.end(), batch.targets.begin(), batch.targets.begin() + values);
+    if (progress) {
+      progress(static_cast<std::int64_t>(scores.logits.size()) / columns);
+    }
+  });
   scores.probabilities.reserve(scores.logits.size());
   for (const float logit : scores.logits) {
     scores.probabilities.push_back(sigmoid_of(logit));
   }
   return scores;
+}
+
+void embed(Model& model, const data::Dataset& dataset, const std::vector<std::int64_t>& rows,
+           const std::function<void(std::span<const float>)>& take) {
+  const std::int64_t features = model.options().arch.features();
+  infer_all(model, dataset, data::LabelSet(), rows, [&](const data::Batch& batch) {
+    const std::vector<float> values = model.embeddings();
+    take(std::span(values).first(batch.count * features));
+  });
 }
 
 double mean_loss(LossKind kind, const Scores& scores, const std::vector<float>& positive_weights) {

@@ -20,6 +20,11 @@ struct Scores {
 Scores score(Model& model, const data::Dataset& dataset, const data::LabelSet& labels,
              const std::vector<std::int64_t>& rows, const std::function<void(std::int64_t)>& progress = {});
 
+// The features that the classifier sees, (N, features), batch by batch in the rows' order: take(values of the images
+// of one batch).
+void embed(Model& model, const data::Dataset& dataset, const std::vector<std::int64_t>& rows,
+           const std::function<void(std::span<const float>)>& take);
+
 // Mean loss of logits (N, L) over the targets that are not missing, in float64.
 double mean_loss(LossKind kind, const Scores& scores, const std::vector<float>& positive_weights);
 

@@ -23,6 +23,7 @@ ModelOptions model_options(const TraceOptions& options, const TensorFile& batch)
           .image_size = x.shape[2],
           .source_size = 0,
           .memory = options.memory,
+          .batch_norm = options.batch_norm,
           .precision = options.precision,
           .loss = options.loss,
           .positive_weights = {}};

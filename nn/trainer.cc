@@ -28,6 +28,7 @@ ModelOptions model_options(const TrainOptions& o, const data::Dataset& dataset, 
           .image_size = o.image_size,
           .source_size = dataset.image_size(),
           .memory = o.memory,
+          .batch_norm = o.batch_norm,
           .precision = o.precision,
           .loss = o.loss,
           .positive_weights = std::move(positive_weights),
@@ -134,6 +135,7 @@ std::string config_toml(const TrainOptions& o, const std::string& data) {
   add("balanced", o.balanced ? "true" : "false");
   add("precision", quoted(name_of(o.precision)));
   add("memory", quoted(name_of(o.memory)));
+  add("batch-norm", quoted(name_of(o.batch_norm)));
   add("augment", o.augment.enabled ? "true" : "false");
   add("flip", fmt::format("{}", o.augment.flip));
   add("shift", fmt::format("{}", o.augment.shift));

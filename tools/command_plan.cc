@@ -1,9 +1,11 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "engine/io/file.h"
 #include "nn/model.h"
 #include "tools/commands.h"
 #include "tools/network_flags.h"
+#include "tools/plan_drawing.h"
 
 namespace densetree::tools {
 namespace {
@@ -11,7 +13,7 @@ namespace {
 struct Flags {
   NetworkFlags network;
   std::int64_t batch_size = 128, image_size = 224, source_size = 256, labels = 14;
-  std::string budget;
+  std::string budget, draw;
   bool buffers = false;
 };
 
@@ -63,6 +65,7 @@ void run(const Common& common, const Flags& flags) {
                            .image_size = flags.image_size,
                            .source_size = flags.source_size,
                            .memory = nn::parse_memory_mode(flags.network.memory),
+                           .batch_norm = nn::parse_batch_norm(flags.network.batch_norm),
                            .precision = parse_precision(flags.network.precision),
                            .positive_weights = {}};
   const nn::ModelPlan plan(*device, options);
@@ -71,6 +74,7 @@ void run(const Common& common, const Flags& flags) {
               {"batch_size", options.batch_size},
               {"image_size", options.image_size},
               {"memory", flags.network.memory},
+              {"batch_norm", flags.network.batch_norm},
               {"precision", flags.network.precision},
               {"device", device->info().name},
               {"parameters", plan.parameters().size(Parameters::Kind::kWeight)},
@@ -83,6 +87,13 @@ void run(const Common& common, const Flags& flags) {
     const std::size_t budget = parse_bytes(flags.budget);
     result["budget_bytes"] = budget;
     result["largest_batch"] = nn::largest_batch(*device, options, budget);
+  }
+  if (!flags.draw.empty()) {
+    const std::string title =
+        fmt::format("A training step of {}, batch {}, {}², {}, {}, batch norm {}, on {}", options.arch.name,
+                    options.batch_size, options.image_size, flags.network.memory, flags.network.precision,
+                    flags.network.batch_norm, device->info().name);
+    write_file(flags.draw, draw_plan(planner, title, plan.training()->tape.forward_steps()));
   }
   if (common.json) {
     result["buffers"] = buffers_of(planner);
@@ -109,6 +120,7 @@ void add_plan(CLI::App& app, const Common& common) {
   command->add_option("--source-size", flags->source_size, "side of the stored images")->capture_default_str();
   command->add_option("--labels", flags->labels, "outputs")->capture_default_str();
   command->add_option("--budget", flags->budget, "find the largest batch for this much memory, as 8GiB");
+  command->add_option("--draw", flags->draw, "draw the plan: an SVG file");
   command->add_flag("--buffers", flags->buffers, "list every buffer with its bytes and lifetime");
   command->callback([&common, flags] { run(common, *flags); });
 }

@@ -10,6 +10,7 @@
 #include "kernels/functors/image.h"
 #include "nn/activation_map.h"
 #include "tools/commands.h"
+#include "tools/image_files.h"
 #include "tools/scored_input.h"
 #include "tools/trained_model.h"
 #include "tree/answer.h"
@@ -28,31 +29,6 @@ struct Flags {
   std::vector<std::string> images, heatmap_nodes;
   std::int64_t batch_size = 16;
 };
-
-// The files named, and the images in the folders named, in order of their names.
-std::vector<fs::path> find_images(const std::vector<std::string>& arguments) {
-  std::vector<fs::path> found;
-  for (const std::string& argument : arguments) {
-    check(fs::exists(argument), "{} does not exist", argument);
-    if (!fs::is_directory(argument)) {
-      found.emplace_back(argument);
-      continue;
-    }
-    std::vector<fs::path> inside;
-    for (const auto& entry : fs::recursive_directory_iterator(argument)) {
-      std::string extension = entry.path().extension().string();
-      std::transform(extension.begin(), extension.end(), extension.begin(),
-                     [](unsigned char c) { return std::tolower(c); });
-      if (entry.is_regular_file() && (extension == ".png" || extension == ".jpg" || extension == ".jpeg")) {
-        inside.push_back(entry.path());
-      }
-    }
-    check(!inside.empty(), "{} holds no .png, .jpg or .jpeg file", argument);
-    std::sort(inside.begin(), inside.end());
-    found.insert(found.end(), inside.begin(), inside.end());
-  }
-  return found;
-}
 
 // What the calibration and the flags make of probabilities.
 struct Answering {

@@ -22,6 +22,7 @@ void run(const Common& common, const Flags& flags) {
                                          .loss = flags.network.loss_kind(),
                                          .precision = parse_precision(flags.network.precision),
                                          .memory = nn::parse_memory_mode(flags.network.memory),
+                                         .batch_norm = nn::parse_batch_norm(flags.network.batch_norm),
                                          .lr = flags.lr,
                                          .steps = flags.steps},
                                         TensorFile::open(flags.weights), TensorFile::open(flags.batch));

@@ -85,6 +85,7 @@ void run(const Common& common, Flags flags, std::uint64_t seed) {
   o.loss = flags.network.loss_kind();
   o.precision = parse_precision(flags.network.precision);
   o.memory = nn::parse_memory_mode(flags.network.memory);
+  o.batch_norm = nn::parse_batch_norm(flags.network.batch_norm);
   o.schedule.kind = nn::parse_schedule(flags.schedule);
   o.seed = seed;
   const std::optional<tree::LabelTree> label_tree = read_tree(flags);

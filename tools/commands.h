@@ -31,6 +31,7 @@ void add_train(CLI::App& app, const Common& common);
 void add_calibrate(CLI::App& app, const Common& common);
 void add_eval(CLI::App& app, const Common& common);
 void add_predict(CLI::App& app, const Common& common);
+void add_embed(CLI::App& app, const Common& common);
 void add_trace(CLI::App& app, const Common& common);
 void add_tree(CLI::App& app, const Common& common);
 void add_plan(CLI::App& app, const Common& common);

@@ -29,6 +29,7 @@ int run(int argc, char** argv) {
   add_calibrate(app, common);
   add_eval(app, common);
   add_predict(app, common);
+  add_embed(app, common);
   add_trace(app, common);
   add_tree(app, common);
   add_plan(app, common);

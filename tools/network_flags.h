@@ -10,7 +10,7 @@
 namespace densetree::tools {
 
 struct NetworkFlags {
-  std::string arch = "densenet121", loss = "mse", precision = "fp32", memory = "shared";
+  std::string arch = "densenet121", loss = "mse", precision = "fp32", memory = "shared", batch_norm = "fused";
 
   void add_arch(CLI::App& command) {
     command.add_option("--arch", arch, "densenet121, 161, 169, 201, 264 or growth=G,blocks=A-B-C-D,init=I")
@@ -30,6 +30,12 @@ struct NetworkFlags {
         ->capture_default_str();
     command.add_option("--memory", memory, "what is kept for backward: store, shared or recompute")
         ->check(CLI::IsMember({"store", "shared", "recompute"}))
+        ->capture_default_str();
+    command
+        .add_option("--batch-norm", batch_norm,
+                    "plain, factored (statistics and backward once per feature) or fused (and on the way into "
+                    "convolutions, where the device has that)")
+        ->check(CLI::IsMember({"plain", "factored", "fused"}))
         ->capture_default_str();
   }
   LossKind loss_kind() const { return loss == "mse" ? LossKind::kMse : LossKind::kBce; }

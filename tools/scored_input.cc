@@ -54,10 +54,7 @@ tree::ScoredImages ScoredInput::score_split(Device& device, const data::LabelSet
   TrainedModel trained(device, run, std::min(batch_size, static_cast<std::int64_t>(rows.size())));
   check(trained.labels == wanted, "{}: was trained on the labels {}; wanted are {}", trained.weights.string(),
         fmt::join(trained.labels.names(), ", "), fmt::join(wanted.names(), ", "));
-  check(dataset.image_size() == trained.meta.preprocessing.source_size,
-        "{} holds images of {} pixels a side and {} was trained on {}; prepare the data with --size {}", data,
-        dataset.image_size(), trained.weights.string(), trained.meta.preprocessing.source_size,
-        trained.meta.preprocessing.source_size);
+  trained.check_source(dataset);
   ProgressBar bar("scoring");
   bar.update(0, rows.size());
   nn::Scores result = nn::score(*trained.model, dataset, trained.labels, rows,

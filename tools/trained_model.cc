@@ -27,4 +27,11 @@ TrainedModel::TrainedModel(Device& device, const std::filesystem::path& run, std
   model->load(file, LoadPolicy::kStrict, false, 1);
 }
 
+void TrainedModel::check_source(const data::Dataset& dataset) const {
+  const std::int64_t wanted = meta.preprocessing.source_size;
+  check(dataset.image_size() == wanted,
+        "{} holds images of {} pixels a side and {} was trained on {}; prepare the data with --size {}",
+        dataset.folder().string(), dataset.image_size(), weights.string(), wanted, wanted);
+}
+
 }  // namespace densetree::tools

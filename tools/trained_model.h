@@ -16,6 +16,8 @@ struct TrainedModel {
 
   // With keep_features its Model::features() can be read after each infer().
   TrainedModel(Device& device, const std::filesystem::path& run, std::int64_t batch_size, bool keep_features = false);
+  // Throws Error where a data set's images have another size than those it was trained on.
+  void check_source(const data::Dataset& dataset) const;
 };
 
 }  // namespace densetree::tools

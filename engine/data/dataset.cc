@@ -7,6 +7,7 @@
 
 #include "engine/data/hash.h"
 #include "engine/data/image.h"
+#include "engine/data/npy.h"
 #include "engine/data/prepare.h"
 #include "engine/io/csv.h"
 #include "kernels/core/error.h"

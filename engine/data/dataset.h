@@ -22,15 +22,6 @@ struct DatasetRow {
   Side side = Side::kTrain;
 };
 
-// NumPy's array header: where the data begin, their element type, shape. Format 1.0, 2.0 or 3.0.
-struct NpyHeader {
-  std::size_t offset = 0;
-  std::string descr;  // "|u1"
-  std::vector<std::int64_t> shape;
-};
-// Throws Error naming `source` on anything but a C-ordered array with a header as NumPy writes it.
-NpyHeader parse_npy_header(std::span<const std::byte> file, const std::string& source);
-
 class Dataset {
  public:
   // Throws Error naming the file and what would be right: no prepared data set, another version, images.npy of

@@ -1,9 +1,10 @@
-// NumPy's array header: a Python dictionary literal of three keys, parsed as strictly as NumPy does.
+// The header is a Python dictionary literal of three keys, parsed as strictly as NumPy does.
+#include "engine/data/npy.h"
+
 #include <cctype>
 #include <charconv>
 #include <optional>
 
-#include "engine/data/dataset.h"
 #include "kernels/core/error.h"
 
 namespace densetree::data {
@@ -116,6 +117,18 @@ NpyHeader parse_npy_header(std::span<const std::byte> file, const std::string& s
   check(literal.at_end() && descr && shape && fortran.has_value(), "{}: damaged NumPy header", source);
   check(!*fortran, "{}: the array is in Fortran order; images are stored in C order", source);
   return header;
+}
+
+std::string npy_header(std::string_view descr, std::span<const std::size_t> shape) {
+  std::string text = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}{}), }}", descr,
+                                 fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
+  const std::size_t begin = 10;  // magic, version, length
+  text.append(63 - (begin + text.size()) % 64, ' ');
+  text += '\n';
+  std::string header("\x93NUMPY\x01\x00", 8);
+  header += static_cast<char>(text.size() & 0xFF);
+  header += static_cast<char>(text.size() >> 8);
+  return header + text;
 }
 
 }  // namespace densetree::data

@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "engine/data/hash.h"
+#include "engine/data/npy.h"
 #include "engine/io/file.h"
 #include "kernels/core/error.h"
 
@@ -44,18 +45,6 @@ void sync(int file, const fs::path& path) {
 }
 
 }  // namespace
-
-std::string npy_header(std::string_view descr, std::span<const std::size_t> shape) {
-  std::string text = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}{}), }}", descr,
-                                 fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
-  const std::size_t begin = 10;  // magic, version, length
-  text.append(63 - (begin + text.size()) % 64, ' ');
-  text += '\n';
-  std::string header("\x93NUMPY\x01\x00", 8);
-  header += static_cast<char>(text.size() & 0xFF);
-  header += static_cast<char>(text.size() >> 8);
-  return header + text;
-}
 
 RowStore::RowStore(fs::path folder, const std::string& fingerprint, std::size_t rows, int size)
     : folder_(std::move(folder)), rows_(rows), size_(static_cast<std::size_t>(size)), states_(rows) {

@@ -16,9 +16,6 @@
 
 namespace densetree::data {
 
-// The head of a NumPy file, format 1.0, in C order: descr is NumPy's name of the type, as "|u1" or "<f4".
-std::string npy_header(std::string_view descr, std::span<const std::size_t> shape);
-
 class RowStore {
  public:
   enum class Start { kNew, kContinued, kAfresh };  // afresh: what lay there was of other work

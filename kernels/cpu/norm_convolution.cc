@@ -148,8 +148,7 @@ class CpuNormConvolution final : public NormConvolution {
         backward_parts_(std::clamp<std::int64_t>(shape.input.n * shape.input.pixels() / kPixelsOfAPart, 1,
                                                  std::min(backward_.tiles(), kBackwardParts))),
         forward_reach_(reach(forward_, shape.kernel, in_, forward_.plane())),
-        backward_reach_(
-            reach(backward_, shape.kernel, out_, shape.kernel == 1 ? backward_.width * kGroup : backward_.plane())) {}
+        backward_reach_(reach(backward_, shape.kernel, out_, backward_.plane())) {}
 
   std::size_t workspace_bytes() const override {
     return std::max(forward_memory(nullptr).bytes, shape_.training ? backward_memory(nullptr).bytes : 0);
@@ -172,7 +171,8 @@ class CpuNormConvolution final : public NormConvolution {
              i < (part + 1) * forward_.tiles() / forward_parts_; ++i) {
           const Tile tile = tile_at(forward_, i);
           normalize_tile(x, folded, tile, output.z, z);
-          multiply_tile(z, m.weights, tile, y);
+          Ahead ahead = next_input(x, i + 1, tile);
+          multiply_tile(z, m.weights, tile, y, ahead);
           for (std::int64_t v = 0; output.statistics.mean && v < out_; ++v) {
             sum_line<kGroup, false>({at(y, forward_, tile, v * kGroup), kGroup}, {}, tile.pixels(),
                                     sums.at(part, 0, v * kGroup), sums.at(part, 1, v * kGroup));
@@ -214,7 +214,8 @@ class CpuNormConvolution final : public NormConvolution {
           const Tile tile = tile_at(backward_, i);
           const Source from = gradient_tile(dy, tile, scratch);
           for (std::int64_t pair = begin; pair < end; ++pair) {
-            backward_pair(x, folded, z, m, tile, from, pair, part, accumulate, s, sums, scratch);
+            Wanted wanted = next_pair(x, z, s, dy, i, pair, begin, end);
+            backward_pair(x, folded, z, m, tile, from, pair, part, accumulate, s, sums, scratch, wanted);
           }
         }
       }
@@ -251,6 +252,10 @@ class CpuNormConvolution final : public NormConvolution {
     std::int64_t stride, plane;  // from row to row, from vector to vector of channels
   };
 
+  struct Wanted {
+    Ahead x, s, dy;
+  };
+
   std::int64_t pairs() const {
     return (in_ + kPair - 1) / kPair;
   }
@@ -263,8 +268,7 @@ class CpuNormConvolution final : public NormConvolution {
     return std::min(pairs(), std::max(least, kBackwardTasks / backward_parts_));
   }
   std::int64_t scratch_numbers() const {
-    const std::int64_t dy = shape_.kernel == 1 ? 0 : out_ * backward_.plane();
-    return rounded_up(kPair * (backward_.plane() + backward_.numbers()) + dy, 64);
+    return rounded_up(kPair * (backward_.plane() + backward_.numbers()) + out_ * backward_.plane(), 64);
   }
 
   ForwardMemory forward_memory(void* workspace) const {
@@ -367,22 +371,55 @@ class CpuNormConvolution final : public NormConvolution {
     }
   }
 
-  void multiply_tile(const float* z, const float* weights, const Tile& tile, const View& y) const {
+  // The next tile's input, while this one is multiplied.
+  Ahead next_input(const View& x, std::int64_t next, const Tile& tile) const {
+    if (next >= forward_.tiles()) {
+      return {};
+    }
+    const Tile wanted = tile_at(forward_, next);
+    const std::int64_t products = (tile.pixels() / (2 * kRun) + 1) * ((out_ + kPair - 1) / kPair);
+    return {at(x, forward_, wanted, 0), in_, x.block_stride, wanted.pixels(), products};
+  }
+
+  void multiply_tile(const float* z, const float* weights, const Tile& tile, const View& y, Ahead& ahead) const {
     const std::int64_t vector_stride = y.block_stride;
     for (std::int64_t v = 0; v < out_; v += kPair) {
       with_vectors(std::min<std::int64_t>(kPair, out_ - v), [&](auto vectors) {
         convolve_tile<vectors>(z, {tile.rows, tile.width, forward_.stride()}, {forward_reach_.data(), taps_ * in_},
                                weights + v * kGroup * shape_.input.c * taps_, at(y, forward_, tile, v * kGroup),
-                               vector_stride);
+                               vector_stride, ahead);
       });
     }
   }
 
-  Source gradient_tile(const View& dy, const Tile& tile, const Scratch& scratch) const {
-    if (shape_.kernel == 1) {
-      const float* first = at(dy, backward_, tile, 0);
-      return {first, first, backward_.stride(), dy.block_stride};
+  // What the pair after this one reads and writes, of this tile or the next, while this one is multiplied; with the
+  // last pairs of a tile ∂L/∂y of the next.
+  Wanted next_pair(const View& x, const View& z, const View& s, const View& dy, std::int64_t index, std::int64_t pair,
+                   std::int64_t begin, std::int64_t end) const {
+    const bool last = pair + 1 == end;
+    if (last && index + 1 >= backward_.tiles()) {
+      return {};
     }
+    const Tile tile = tile_at(backward_, last ? index + 1 : index);
+    const std::int64_t next = last ? begin : pair + 1, channel = next * kPair * kGroup, count = vectors_of(next);
+    const std::int64_t products = taps_ * shape_.out_channels / kOutputs;
+    const View& values = z.data != nullptr ? z : x;
+    Wanted wanted{{at(values, backward_, tile, channel), count, values.block_stride, tile.pixels(), products},
+                  {at(s, backward_, tile, channel), count, s.block_stride, tile.pixels(), products, true},
+                  {}};
+    if (index + 1 < backward_.tiles()) {
+      const Tile following = tile_at(backward_, index + 1);
+      const std::int64_t share = out_ * (pair - begin) / (end - begin),
+                         until = out_ * (pair + 1 - begin) / (end - begin);
+      if (until > share) {
+        wanted.dy = {at(dy, backward_, following, share * kGroup), until - share, dy.block_stride, following.pixels(),
+                     following.pixels() / (2 * kRun) + 1};
+      }
+    }
+    return wanted;
+  }
+
+  Source gradient_tile(const View& dy, const Tile& tile, const Scratch& scratch) const {
     for (std::int64_t v = 0; v < out_; ++v) {
       cut(at(dy, backward_, tile, v * kGroup), backward_, tile, scratch.dy + v * backward_.plane(),
           [](Vector value) { return value; });
@@ -397,7 +434,7 @@ class CpuNormConvolution final : public NormConvolution {
 
   void backward_pair(const View& x, const Folded& folded, const View& z, const BackwardMemory& m, const Tile& tile,
                      const Source& dy, std::int64_t pair, std::int64_t part, bool accumulate, const View& s,
-                     const PartialSums& sums, const Scratch& scratch) const {
+                     const PartialSums& sums, const Scratch& scratch, Wanted& wanted) const {
     const std::int64_t first = pair * kPair * kGroup;
     with_vectors(vectors_of(pair), [&](auto vectors) {
       for (int v = 0; v < vectors; ++v) {
@@ -417,10 +454,13 @@ class CpuNormConvolution final : public NormConvolution {
         for (std::int64_t o = 0; o < shape_.out_channels; o += kOutputs, to += kOutputs * vectors * kGroup) {
           sum_over_pixels<vectors>(dy.inside + o / kGroup * dy.plane + o % kGroup, dy.stride, shifted,
                                    {tile.rows, tile.width, backward_.stride()}, backward_.plane(), to);
+          wanted.x.step();
+          wanted.s.step();
         }
       }
       convolve_tile<vectors>(dy.padded, {tile.rows, tile.width, dy.stride}, {backward_reach_.data(), taps_ * out_},
-                             m.weights + first * taps_ * shape_.out_channels, scratch.dz, backward_.numbers());
+                             m.weights + first * taps_ * shape_.out_channels, scratch.dz, backward_.numbers(),
+                             wanted.dy);
       for (int v = 0; v < vectors; ++v) {
         const std::int64_t channel = first + v * kGroup;
         affine_backward_line<kGroup>(

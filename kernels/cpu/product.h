@@ -120,10 +120,45 @@ void sum_over_pixels(const float* dy, std::int64_t dy_stride, const float* z, co
   }
 }
 
-// sum_over_channels for a whole tile. x and y point at its first pixel; a row of y follows the one before.
+// Memory that is wanted soon, fetched into L2 piece by piece between products, which hide how long that takes.
+class Ahead {
+ public:
+  // `vectors` vectors of channels of `pixels` pixels each, in about `steps` steps; `written`: to be written to.
+  Ahead(const float* from, std::int64_t vectors, std::int64_t vector_stride, std::int64_t pixels, std::int64_t steps,
+        bool written = false)
+      : from_(from),
+        vectors_(vectors),
+        stride_(vector_stride),
+        numbers_(pixels * kLanes),
+        piece_((vectors * pixels + steps - 1) / steps),
+        written_(written) {}
+  Ahead() = default;
+
+  void step() {
+    for (std::int64_t i = 0; i < piece_ && vectors_ > 0; ++i) {
+      if (written_) {
+        __builtin_prefetch(from_ + at_, 1, 2);
+      } else {
+        __builtin_prefetch(from_ + at_, 0, 2);
+      }
+      at_ += kLanes;
+      if (at_ >= numbers_) {
+        at_ = 0, from_ += stride_, --vectors_;
+      }
+    }
+  }
+
+ private:
+  const float* from_ = nullptr;
+  std::int64_t vectors_ = 0, stride_ = 0, numbers_ = 0, piece_ = 0, at_ = 0;
+  bool written_ = false;
+};
+
+// sum_over_channels for a whole tile. x and y point at its first pixel; a row of y follows the one before. A step of
+// `ahead` after every product.
 template <int kVectors>
-void convolve_tile(const float* x, const Rows& rows, Slabs slabs, const float* w, float* y,
-                   std::int64_t vector_stride) {
+void convolve_tile(const float* x, const Rows& rows, Slabs slabs, const float* w, float* y, std::int64_t vector_stride,
+                   Ahead& ahead) {
   const auto run_at = [&](std::int64_t index, std::int64_t per_row, std::int64_t first) {
     const std::int64_t row = index / per_row, pixel = first + index % per_row * kRun;
     return std::pair(x + row * rows.stride + pixel * kLanes, y + (row * rows.width + pixel) * kLanes);
@@ -135,10 +170,12 @@ void convolve_tile(const float* x, const Rows& rows, Slabs slabs, const float* w
     for (; index + 2 <= runs; index += 2) {
       const auto a = run_at(index, per_row, first), b = run_at(index + 1, per_row, first);
       sum_over_channels<2, kRows, kVectors>({a.first, b.first}, slabs, w, {a.second, b.second}, vector_stride);
+      ahead.step();
     }
     if (index < runs) {
       const auto a = run_at(index, per_row, first);
       sum_over_channels<1, kRows, kVectors>({a.first}, slabs, w, {a.second}, vector_stride);
+      ahead.step();
     }
   };
   const std::int64_t whole = rows.width / kRun, rest = rows.width % kRun;

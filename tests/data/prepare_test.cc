@@ -1,4 +1,5 @@
 #include "engine/data/prepare.h"
+#include "engine/data/npy.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>

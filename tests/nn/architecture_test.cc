@@ -41,6 +41,13 @@ TEST(ArchitectureTest, RefusesWhatItDoesNotKnowAndSaysWhatItDoes) {
   }
 }
 
+TEST(BatchNormTest, NamesGoBothWays) {
+  for (const char* name : {"plain", "factored", "fused"}) {
+    EXPECT_STREQ(nn::name_of(nn::parse_batch_norm(name)), name);
+  }
+  EXPECT_THROW(nn::parse_batch_norm("deferred"), Error);
+}
+
 TEST(MemoryModeTest, NamesGoBothWays) {
   for (const char* name : {"store", "shared", "recompute"}) {
     EXPECT_STREQ(name_of(parse_memory_mode(name)), name);

@@ -75,6 +75,25 @@ TEST_P(PlanTest, TheLargestBatchFitsAndOneMoreDoesNot) {
   EXPECT_EQ(nn::largest_batch(device(), options, std::size_t{1} << 40, 6), 6);
 }
 
+TEST_P(PlanTest, ABatchThatStoreCannotHoldTrainsInSharedWithTheSameLosses) {
+  ModelOptions options = small_options(MemoryMode::kStore);
+  options.arch = nn::parse_architecture("growth=16,blocks=6-6,init=32");
+  options.batch_size = 12;
+  nn::Model roomy(device(), options);
+  CountingDevice little(device());
+  options.memory = MemoryMode::kShared;
+  little.free_memory = bytes_of(options);  // the budget: exactly what `shared` needs
+  options.memory = MemoryMode::kStore;
+  EXPECT_THROW(nn::Model(little, options), Error);
+  options.memory = MemoryMode::kShared;
+  nn::Model shared(little, options);
+  roomy.initialize(1), shared.initialize(1);
+  for (int step = 0; step < 3; ++step) {
+    train_on(roomy, step), train_on(shared, step);
+    EXPECT_EQ(shared.loss(), roomy.loss()) << step;
+  }
+}
+
 TEST_P(PlanTest, OutOfMemoryNamesBatchesThatFit) {
   CountingDevice little(device());
   ModelOptions options = small_options(MemoryMode::kStore);

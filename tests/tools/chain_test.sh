@@ -117,6 +117,26 @@ fails "begun with another tree" train --resume --data "$work/data" --tree "$work
 
 runs 0 predict --run "$work/whole" --device cpu --json "$work/xrays/images"
 [[ $(wc -l < "$work/out") == 96 ]] || fail "predict --json did not answer one line an image"
-runs 0 plan --arch densenet121 --batch-size 2 --image-size 64 --memory shared --device cpu --json
+
+# The features behind the classifier, of a data set and of the files it was made from.
+runs 0 embed --run "$work/whole" --data "$work/data" --device cpu --threads 2 --out "$work/data.npy"
+[[ $(head -1 "$work/data.csv") == "Image Index" && $(wc -l < "$work/data.csv") == 97 ]] || fail "embed named no 96 images"
+grep -aq "'descr': '<f4', 'fortran_order': False, 'shape': (96, 48)" "$work/data.npy" || fail "embed wrote no (96, 48)"
+[[ $(stat -c %s "$work/data.npy") == $((128 + 96 * 48 * 4)) ]] || fail "embed wrote $(stat -c %s "$work/data.npy") bytes"
+runs 0 embed --run "$work/whole" --device cpu --threads 2 --out "$work/files.npy" "$work/xrays/images"
+same "$work/data.npy" "$work/files.npy"
+fails "either --data or images" embed --run "$work/whole" --device cpu --out "$work/no.npy"
+fails "name it F.npy" embed --run "$work/whole" --data "$work/data" --device cpu --out "$work/no.bin"
+echo "no image" > "$work/xrays/images/00000000_000.png.bad.png"
+fails "00000000_000.png.bad.png" embed --run "$work/whole" --device cpu --out "$work/no.npy" "$work/xrays/images"
+rm "$work/xrays/images/00000000_000.png.bad.png"
+[[ -z $(find "$work" -maxdepth 1 -name 'no.*') ]] || fail "embed left something half-written"
+
+# Batch norm three ways: the same training to rounding; and the plan, drawn.
+for way in plain factored fused; do
+  runs 0 train "${settings[@]}" --batch-norm $way --epochs 1 --out "$work/$way"
+  runs 0 plan --arch densenet121 --batch-size 2 --image-size 64 --batch-norm $way --device cpu --json --draw "$work/$way.svg"
+  [[ $(grep -c 'class="buffer' "$work/$way.svg") == $(grep -c '"offset"' "$work/out") ]] || fail "the plan is not drawn whole"
+done
 runs 0 devices
 finish

@@ -1,0 +1,162 @@
+#include <array>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "engine/data/image.h"
+#include "engine/data/npy.h"
+#include "engine/data/resize.h"
+#include "engine/io/csv.h"
+#include "engine/io/file.h"
+#include "kernels/functors/image.h"
+#include "nn/scoring.h"
+#include "tools/commands.h"
+#include "tools/image_files.h"
+#include "tools/progress.h"
+#include "tools/trained_model.h"
+
+namespace densetree::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Flags {
+  std::string run, data, split, out;
+  std::vector<std::string> images;
+  std::int64_t batch_size = 16;
+};
+
+// F.npy, written row by row, and F.csv, whose rows name the images. Nothing is there before both are whole.
+class EmbeddingFile {
+ public:
+  EmbeddingFile(const fs::path& path, const std::vector<std::string>& names, std::int64_t features)
+      : file_(path), names_path_(fs::path(path).replace_extension(".csv")) {
+    check(path.extension() == ".npy", "--out is {}; the features are written as NumPy's, so name it F.npy",
+          path.string());
+    file_.write(data::npy_header("<f4", std::array{names.size(), static_cast<std::size_t>(features)}));
+    table_ = "Image Index\n";
+    for (const std::string& name : names) {
+      table_ += csv_row(std::array{name});
+    }
+  }
+  void add(std::span<const float> values) { file_.write(values.data(), values.size_bytes()); }
+  void commit() {
+    write_file(names_path_, table_);
+    file_.commit();
+  }
+  const fs::path& names_path() const { return names_path_; }
+
+ private:
+  AtomicFile file_;
+  fs::path names_path_;
+  std::string table_;
+};
+
+// How many images go through the network at once.
+std::int64_t batch_of(const Flags& flags, std::size_t images) {
+  return std::min(flags.batch_size, static_cast<std::int64_t>(images));
+}
+
+struct Done {
+  std::size_t images;
+  std::int64_t features;
+  fs::path names;
+};
+
+Done embed_data(Device& device, const Flags& flags) {
+  const data::Dataset dataset(flags.data);
+  std::vector<std::int64_t> rows;
+  if (!flags.split.empty()) {
+    rows = dataset.rows_of(flags.split);
+    check(!rows.empty(), "{} has no images in the split '{}'", flags.data, flags.split);
+  } else {
+    for (std::int64_t row = 0; row < dataset.size(); ++row) {
+      rows.push_back(row);
+    }
+  }
+  const TrainedModel trained(device, flags.run, batch_of(flags, rows.size()));
+  trained.check_source(dataset);
+  std::vector<std::string> names;
+  for (const std::int64_t row : rows) {
+    names.push_back(dataset.row(row).image);
+  }
+  const std::int64_t features = trained.model->options().arch.features();
+  EmbeddingFile file(flags.out, names, features);
+  ProgressBar bar("embedding");
+  std::size_t done = 0;
+  bar.update(done, rows.size());
+  nn::embed(*trained.model, dataset, rows, [&](std::span<const float> values) {
+    file.add(values);
+    bar.update(done += values.size() / features, rows.size());
+  });
+  file.commit();
+  return {rows.size(), features, file.names_path()};
+}
+
+Done embed_images(Device& device, const Flags& flags) {
+  const std::vector<fs::path> images = find_images(flags.images);
+  std::vector<std::string> names;
+  for (const fs::path& image : images) {
+    names.push_back(image.string());
+  }
+  const TrainedModel trained(device, flags.run, batch_of(flags, images.size()));
+  nn::Model& model = *trained.model;
+  const nn::ModelOptions& o = model.options();
+  const std::int64_t features = o.arch.features();
+  const std::size_t pixels = o.source_size * o.source_size, batch = o.batch_size;
+  EmbeddingFile file(flags.out, names, features);
+  ProgressBar bar("embedding");
+  bar.update(0, images.size());
+  std::vector<std::uint8_t> stored;
+  for (std::size_t begin = 0; begin < images.size(); begin += batch) {
+    const std::size_t count = std::min(batch, images.size() - begin);
+    stored.resize(count * pixels);
+    for (std::size_t i = 0; i < count; ++i) {
+      data::resize_area(data::decode_image(images[begin + i]), static_cast<int>(o.source_size),
+                        std::span(stored).subspan(i * pixels, pixels));
+    }
+    model.set_images(stored, std::vector<ImageTransform>(count, resize_transform(o.source_size, o.image_size)), false);
+    model.infer();
+    const std::vector<float> values = model.embeddings();
+    file.add(std::span(values).first(count * features));
+    bar.update(begin + count, images.size());
+  }
+  file.commit();
+  return {images.size(), features, file.names_path()};
+}
+
+void run(const Common& common, const Flags& flags) {
+  check(flags.data.empty() != flags.images.empty(), "give either --data or images");
+  check(flags.split.empty() || !flags.data.empty(), "--split is for --data");
+  const auto device = common.open_device();
+  const Done done = flags.data.empty() ? embed_images(*device, flags) : embed_data(*device, flags);
+  if (common.json) {
+    std::cout << nlohmann::ordered_json{{"features", flags.out},
+                                        {"names", done.names.string()},
+                                        {"images", done.images},
+                                        {"features_per_image", done.features}}
+                     .dump()
+              << '\n';
+  } else {
+    std::cout << fmt::format("{}: {} images × {} features; their names are in {}\n", flags.out, done.images,
+                             done.features, done.names.string());
+  }
+}
+
+}  // namespace
+
+void add_embed(CLI::App& app, const Common& common) {
+  auto flags = std::make_shared<Flags>();
+  auto* command = app.add_subcommand("embed", "the features that the classifier sees, for other programs");
+  command->add_option("--run", flags->run, "a trained run")->required();
+  command->add_option("--data", flags->data, "a prepared data set, all of it");
+  command->add_option("--split", flags->split, "of the data set only train, val or test");
+  command->add_option("--out", flags->out, "F.npy: float32 (images, features); F.csv gets their names")->required();
+  command->add_option("--batch-size", flags->batch_size, "images at once")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("images", flags->images, "images (PNG, JPEG) or folders of them")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->callback([&common, flags] { run(common, *flags); });
+}
+
+}  // namespace densetree::tools
