@@ -6,16 +6,13 @@
 #include <benchmark/benchmark.h>
 
 #include <chrono>
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "bench/harness.h"
+#include "bench/step_subject.h"
 #include "bench/timed_device.h"
 #include "kernels/core/error.h"
-#include "kernels/core/philox.h"
-#include "kernels/functors/image.h"
-#include "nn/model.h"
 
 namespace densetree::bench {
 namespace {
@@ -34,63 +31,9 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// A model with random weights, images and targets. Images are stored 256 for 224, as `prepare` and `train` have it.
-class Subject {
- public:
-  Subject(Device& device, const StepSettings& s, const std::string& memory, bool training)
-      : training_(training), model_(device, options(s, memory, training)) {
-    model_.initialize(1);
-    const auto& o = model_.options();
-    RandomStream random(1, RandomUse::kSynth);
-    pixels_.resize(o.batch_size * o.source_size * o.source_size);
-    for (std::uint8_t& pixel : pixels_) {
-      pixel = static_cast<std::uint8_t>(random.below(256));
-    }
-    transforms_.assign(o.batch_size, resize_transform(o.source_size, o.image_size));
-    for (std::int64_t i = 0; i < o.batch_size * o.labels; ++i) {
-      targets_.push_back(static_cast<float>(random.below(2)));
-    }
-  }
-
-  // One step as a trainer takes it: images in, the loss of the step before out. Or images in, probabilities out.
-  void run() {
-    model_.set_images(pixels_, transforms_, training_);
-    if (training_) {
-      model_.set_targets(targets_);
-      model_.train_step({});
-      last_ = model_.loss(steps_++ > 0 ? 1 : 0);
-    } else {
-      model_.infer();
-      last_ = model_.probabilities()[0];
-    }
-  }
-
-  const nn::Model& model() const { return model_; }
-  double last() const { return last_; }
-
- private:
-  static nn::ModelOptions options(const StepSettings& s, const std::string& memory, bool training) {
-    return {.arch = nn::parse_architecture(s.arch),
-            .labels = s.labels,
-            .batch_size = s.batch,
-            .image_size = s.size,
-            .source_size = s.size * 8 / 7,
-            .training = training,
-            .inference = !training,
-            .memory = nn::parse_memory_mode(memory),
-            .batch_norm = nn::parse_batch_norm(s.batch_norm),
-            .precision = parse_precision(s.precision),
-            .positive_weights = {}};
-  }
-
-  bool training_;
-  std::int64_t steps_ = 0;
-  nn::Model model_;
-  std::vector<std::uint8_t> pixels_;
-  std::vector<ImageTransform> transforms_;
-  std::vector<float> targets_;
-  double last_ = 0;
-};
+StepOptions options_of(const StepSettings& s, const std::string& memory) {
+  return {s.arch, memory, s.batch_norm, s.precision, s.batch, s.size, s.labels};
+}
 
 // Runs steps on a device that times its operations; the seconds of all of them together.
 double run_profiled(TimedDevice& device, Subject& subject, int steps) {
@@ -105,7 +48,7 @@ double run_profiled(TimedDevice& device, Subject& subject, int steps) {
 
 void time_steps(benchmark::State& state, const StepSettings& s, const std::string& memory, bool training) {
   const auto device = s.common.open();
-  Subject subject(*device, s, memory, training);
+  Subject subject(*device, options_of(s, memory), training);
   subject.run();
   device->synchronize();
   for (std::int64_t done = 0; auto _ : state) {
@@ -119,7 +62,7 @@ void time_steps(benchmark::State& state, const StepSettings& s, const std::strin
   state.counters["plan_bytes"] = static_cast<double>(subject.model().plan().bytes());
 
   TimedDevice timed(s.common.open());
-  Subject profiled(timed, s, memory, training);
+  Subject profiled(timed, options_of(s, memory), training);
   const double seconds = run_profiled(timed, profiled, 1);
   state.counters["convolution_share"] = seconds_of(timed.profile(), "convolution") / seconds;
 }
@@ -146,7 +89,7 @@ void run_benchmarks(const StepSettings& s) {
 void run_profile(const StepSettings& s) {
   for (const auto& [what, training] : {std::pair{"train", true}, {"infer", false}}) {
     TimedDevice device(s.common.open());
-    Subject subject(device, s, s.memory[0], training);
+    Subject subject(device, options_of(s, s.memory[0]), training);
     const double seconds = run_profiled(device, subject, s.steps);
     std::cout << fmt::format("{}{} on {}, {} threads: {:.2f} images/s\n", title(s, what),
                              training ? "/" + s.memory[0] : "", device.info().hardware, device.info().threads,
@@ -157,24 +100,13 @@ void run_profile(const StepSettings& s) {
 
 // ---- One side of compare_step.py
 
-// Bytes of a line of /proc/self/status: VmRSS (resident now), VmHWM (most that ever was).
-std::int64_t process_bytes(std::string_view key) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(key)) {
-      return std::strtoll(line.c_str() + key.size() + 1, nullptr, 10) * 1024;
-    }
-  }
-  fail("/proc/self/status has no {}", key);
-}
-
 // Standard input "run N": N steps, one JSON line with the seconds of each and the memory so far. Ends with the input.
 // Steps may be queued while the one before still computes; the last one's seconds hold the wait for all of them.
 void run_worker(const StepSettings& s) {
   check(s.worker == "train" || s.worker == "infer", "--worker is '{}'; use train or infer", s.worker);
   const std::int64_t baseline = process_bytes("VmRSS");
   const auto device = s.common.open();
-  Subject subject(*device, s, s.memory[0], s.worker == "train");
+  Subject subject(*device, options_of(s, s.memory[0]), s.worker == "train");
   std::cout << nlohmann::json({{"name", "densetree " + s.memory[0]},
                                {"version", DENSETREE_VERSION},
                                {"hardware", device->info().hardware},

@@ -106,6 +106,24 @@ void TimedDevice::measure(const std::string& kind, double bytes, double flops, c
   ++cost.calls;
 }
 
+void TimedDevice::push_range(const char* name) {
+  device_->push_range(name);
+  const bool timed = std::string_view(name).ends_with(" again");
+  if (timed) {
+    device_->synchronize();
+  }
+  ranges_.push_back(timed ? std::optional(std::chrono::steady_clock::now()) : std::nullopt);
+}
+
+void TimedDevice::pop_range() {
+  if (const auto begun = ranges_.back()) {
+    device_->synchronize();
+    recomputing_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - *begun).count();
+  }
+  ranges_.pop_back();
+  device_->pop_range();
+}
+
 std::unique_ptr<Convolution> TimedDevice::make_convolution(const ConvolutionShape& shape) {
   return std::make_unique<TimedConvolution>(*this, shape, device_->make_convolution(shape));
 }

@@ -5,10 +5,13 @@
 // Floating-point operations are counted for convolutions only, two for a multiply-add.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "kernels/device.h"
 #include "kernels/tree_operations.h"
@@ -26,7 +29,7 @@ class TimedDevice final : public Device {
   explicit TimedDevice(std::unique_ptr<Device> device) : device_(std::move(device)) {}
 
   const Profile& profile() const { return profile_; }
-  void reset() { profile_.clear(); }
+  void reset() { profile_.clear(), recomputing_seconds_ = 0; }
   // Runs the body, waits for the device, and adds what it took.
   void measure(const std::string& kind, double bytes, double flops, const std::function<void()>& body);
 
@@ -46,8 +49,10 @@ class TimedDevice final : public Device {
   std::unique_ptr<Readback> make_readback() override { return device_->make_readback(); }
   // Calls the work in every run: the operations of a graph cannot be timed one by one.
   std::unique_ptr<Replay> capture(std::function<void()> work) override { return make_direct_replay(std::move(work)); }
-  void push_range(const char* name) override { device_->push_range(name); }
-  void pop_range() override { device_->pop_range(); }
+  // Ranges whose name ends with " again", what a tape makes a second time, are timed as one kind of their own.
+  void push_range(const char* name) override;
+  void pop_range() override;
+  double recomputing_seconds() const { return recomputing_seconds_; }
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
   std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, std::int64_t x_first,
@@ -93,6 +98,8 @@ class TimedDevice final : public Device {
  private:
   std::unique_ptr<Device> device_;
   Profile profile_;
+  double recomputing_seconds_ = 0;
+  std::vector<std::optional<std::chrono::steady_clock::time_point>> ranges_;  // when they began, where they are timed
 };
 
 // A table: kind, calls, ms, share of `total` seconds, GFLOP/s, GB/s, slowest first; what is left of the total last.
