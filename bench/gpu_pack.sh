@@ -17,7 +17,7 @@ set -euo pipefail
 usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 most_bytes=$((60 << 20))
-programs=(densetree bench_step bench_layers bench_tree)
+programs=(densetree bench_step bench_memory_recompute bench_layers bench_tree)
 
 out="$root/build/gpu-pack/densetree.tar.gz"
 build="$root/build/gpu-pack/build"

@@ -53,7 +53,7 @@ class TimedNormConvolution final : public NormConvolution {
   TimedNormConvolution(TimedDevice& device, const ConvolutionShape& shape, std::unique_ptr<NormConvolution> convolution)
       : device_(device),
         convolution_(std::move(convolution)),
-        kind_(fmt::format("norm, ReLU, convolution {0}x{0} ", shape.kernel)),
+        kind_(fmt::format("norm+ReLU+conv {0}x{0} ", shape.kernel)),
         in_bytes_(floats(shape.input.elements())),
         rest_bytes_(floats(shape.weights() + shape.output().elements())),
         flops_(2.0 * static_cast<double>(shape.weights()) *

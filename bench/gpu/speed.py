@@ -9,6 +9,7 @@ import sys
 
 from machine import cards
 
+PROGRAMS = ("bench_step", "bench_memory_recompute", "bench_layers", "bench_tree")
 MEMORY = ("shared", "store", "recompute")
 TUNED = {"DENSETREE_AUTOTUNE": "1"}  # PyTorch chooses its convolutions by timing them, too
 MIB = 1 << 20
@@ -23,6 +24,8 @@ class Sizes:
         self.steps, self.rounds = (2, 2) if quick else (20, 10)
         self.layers = ("--benchmark_filter=ceiling/copy", "--benchmark_min_time=0.01") if quick else ()
         self.tree = ("--images", "3000", "--draws", "10", "--benchmark_min_time=0.01") if quick else ("--draws", "200")
+        self.depths = (("--arch", "growth=16,blocks=2-2,init=32", "--batch-size", "2", "--image-size", "64",
+                        "--rounds", "2") if quick else ("--batch-size", "32", "--rounds", "10"))
         self.ceilings = ("--bytes", str(64 * MIB), "--side", "1024") if quick else ()
 
     def flags(self):
@@ -141,6 +144,16 @@ def profile(stage, sizes, precisions):
                 "flops": 1e9 * sum(row["gflops"] * row["ms"] for row in table["rows"]) / total})
 
 
+def memory_modes(stage, sizes, precisions):
+    """What each memory mode saves and costs as networks get deeper."""
+    for precision in precisions:
+        report = stage.out / "bench" / f"memory-recompute-{precision}.json"
+        done = stage.run(stage.program("bench_memory_recompute"), "--device", stage.device, "--precision", precision,
+                         *sizes.depths, "--out", report)
+        if stage.check(f"memory modes {precision}", done.returncode == 0, done.stderr.strip()[-300:]):
+            stage.figure(f"memory_modes.{precision}", json.loads(report.read_text())["rows"])
+
+
 def time_layers(stage, sizes, available):
     for precision, flags in precision_flags(stage, "bench_layers", available).items():
         found = google(stage, f"layers {precision}", stage.program("bench_layers"), "--device", stage.device,
@@ -187,7 +200,7 @@ def ceilings(stage, sizes):
 def benchmarks(stage):
     (stage.out / "bench").mkdir(exist_ok=True)
     sizes = Sizes(stage.quick)
-    missing = [name for name in ("bench_step", "bench_layers", "bench_tree") if not stage.program(name).exists()]
+    missing = [name for name in PROGRAMS if not stage.program(name).exists()]
     if not stage.check("the benchmark programs are there", not missing, missing):
         return
     available = list(stage.precisions())
@@ -196,6 +209,7 @@ def benchmarks(stage):
     compare_all(stage, sizes, precisions)
     profile(stage, sizes, precisions)
     time_steps(stage, sizes, precisions)
+    memory_modes(stage, sizes, precisions)
     largest_batches(stage, sizes, available)
     time_layers(stage, sizes, available)
     time_tree(stage, sizes)
