@@ -1,6 +1,8 @@
 // What is done to one line of pixels for a group of channels (kernels/cpu/lines.h): the inner loops of batch norm.
 #pragma once
 
+#include <array>
+
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/lines.h"
 #include "kernels/functors/normalization.h"

@@ -9,6 +9,7 @@
 // The sums of different tiles meet in parts, whose number depends on the shape only.
 #include <omp.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/core/error.h"
@@ -142,7 +143,7 @@ class CpuNormConvolution final : public NormConvolution {
         in_(shape.input.c / kGroup),
         out_(shape.out_channels / kGroup),
         taps_(shape.kernel * shape.kernel),
-        forward_(tiling_of(shape, kForwardTile / shape.input.c)),
+        forward_(tiling_of(shape, std::max<std::int64_t>(1, kForwardTile / shape.input.c))),
         backward_(tiling_of(shape, shape.kernel == 1 ? kBackwardPixels : kBackwardPixels3x3)),
         forward_parts_(std::min(forward_.tiles(), kForwardParts)),
         backward_parts_(std::clamp<std::int64_t>(shape.input.n * shape.input.pixels() / kPixelsOfAPart, 1,
@@ -157,6 +158,7 @@ class CpuNormConvolution final : public NormConvolution {
   void forward(const View& x, const Affine& affine, const float* w, const View& y, const Output& output,
                void* workspace) override {
     check_views(x, y);
+    check_kept(output.z);
     const ForwardMemory m = forward_memory(workspace);
     const Folded folded = fold(affine, m.scale, m.shift);
     const PartialSums sums{m.sums, forward_parts_, shape_.out_channels};
@@ -190,6 +192,7 @@ class CpuNormConvolution final : public NormConvolution {
     check(shape_.training, "{}: prepared for inference, backward is not there", shape_.describe());
     check_views(x, dy);
     check_views(s, dy);
+    check_kept(z);
     const BackwardMemory m = backward_memory(workspace);
     const Folded folded = fold(affine, m.scale, m.shift);
     const bool accumulate = mode == GradMode::kAccumulate;
@@ -295,11 +298,15 @@ class CpuNormConvolution final : public NormConvolution {
     return m;
   }
 
+  bool fits(const View& view, const Shape& shape) const {
+    return view.shape() == shape && view.layout == layout_ && view.first % kGroup == 0 && view.dtype == DType::kFloat32;
+  }
+  void check_kept(const View& z) const {
+    check(z.data == nullptr || fits(z, shape_.input),
+          "{} after batch norm: what is kept of its input is ({}, {}, {}, {}) {}", shape_.describe(), z.n, z.c, z.h,
+          z.w, name_of(z.layout));
+  }
   void check_views(const View& x, const View& y) const {
-    const auto fits = [&](const View& view, const Shape& shape) {
-      return view.shape() == shape && view.layout == layout_ && view.first % kGroup == 0 &&
-             view.dtype == DType::kFloat32;
-    };
     check(fits(x, shape_.input), "{} after batch norm: its input is ({}, {}, {}, {}) {} from channel {} on",
           shape_.describe(), x.n, x.c, x.h, x.w, name_of(x.layout), x.first);
     check(fits(y, shape_.output()), "{} after batch norm: its output is ({}, {}, {}, {}) {} from channel {} on",

@@ -214,6 +214,11 @@ TEST_P(NormConvolutionTest, RefusesWhatItWasNotMadeFor) {
   expect_error([&] { made->forward(other.view(), {}, nullptr, y.view(), {}, nullptr); }, "its input is (2, 32, 9, 7)");
   expect_error([&] { made->forward(x.view(), {}, nullptr, other.view(), {}, nullptr); }, "its output is (2, 32, 9, 7)");
   expect_error(
+      [&] {
+        made->forward(x.view(), {}, nullptr, y.view(), {1e-5f, {}, other.view()}, nullptr);
+      },
+      "what is kept of its input is (2, 32, 9, 7)");
+  expect_error(
       [&] { made->backward(x.view(), {}, nullptr, y.view(), View{}, GradMode::kOverwrite, x.view(), {}, nullptr); },
       "prepared for inference");
 }
