@@ -6,6 +6,8 @@
 #include <array>
 #include <string_view>
 
+#include "tree/html.h"
+
 namespace densetree::tools {
 namespace {
 
@@ -30,26 +32,6 @@ std::string_view kind_of(const Planner::Buffer& buffer, int forward_steps) {
     return "gradient";
   }
   return buffer.last >= forward_steps ? "kept" : "passing";
-}
-
-std::string escaped(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '&':
-        result += "&amp;";
-        break;
-      default:
-        result += c;
-    }
-  }
-  return result;
 }
 
 std::string megabytes(std::size_t bytes) {
@@ -87,7 +69,7 @@ std::string draw_plan(const Planner& planner, const std::string& title, std::siz
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\">\n<title>{}</title>\n"
       "<style>{}</style>\n<text x=\"{}\" y=\"24\">{}</text>\n",
-      kWidth, kHeight, escaped(title), kStyle, kLeft, escaped(title));
+      kWidth, kHeight, tree::html::escape(title), kStyle, kLeft, tree::html::escape(title));
   for (double at = 0; at <= bytes; at += tick_of(bytes)) {
     svg += fmt::format(
         "<line class=\"grid\" x1=\"{0}\" x2=\"{1}\" y1=\"{2:.2f}\" y2=\"{2:.2f}\"/>"
@@ -102,8 +84,8 @@ std::string draw_plan(const Planner& planner, const std::string& title, std::siz
         "<rect class=\"buffer {}\" x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" height=\"{:.2f}\">"
         "<title>{}: {}, steps {} to {}</title></rect>\n",
         kind_of(b, static_cast<int>(forward_steps)), x(b.first), y(static_cast<double>(b.offset + b.bytes)),
-        x(b.last + 1) - x(b.first), b.bytes / bytes * kPlotHeight, escaped(b.name), megabytes(b.bytes), b.first,
-        b.last);
+        x(b.last + 1) - x(b.first), b.bytes / bytes * kPlotHeight, tree::html::escape(b.name), megabytes(b.bytes),
+        b.first, b.last);
   }
   const double middle = x(static_cast<double>(forward_steps));
   svg += fmt::format(
