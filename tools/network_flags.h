@@ -25,7 +25,7 @@ struct NetworkFlags {
   void add_memory(CLI::App& command) {
     command
         .add_option("--precision", precision,
-                    "fp32, tf32 or bf16 (weights, statistics and sums stay fp32); the last two need a GPU")
+                    "fp32, tf32 (needs a GPU) or bf16 (a GPU, or AVX-512); weights, statistics and sums stay fp32")
         ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
         ->capture_default_str();
     command.add_option("--memory", memory, "what is kept for backward: store, shared or recompute")

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <type_traits>
 
 namespace densetree {
 
@@ -17,6 +18,26 @@ inline std::uint16_t bfloat16_bits(float value) {
 
 inline float float_of_bfloat16(std::uint16_t bits) {
   return std::bit_cast<float>(std::uint32_t{bits} << 16);
+}
+
+// One such number in memory.
+struct BFloat16 {
+  std::uint16_t bits;
+};
+inline float to_float(float value) {
+  return value;
+}
+inline float to_float(BFloat16 value) {
+  return float_of_bfloat16(value.bits);
+}
+// `value` as a T, rounded where T is bf16.
+template <class T>
+T rounded_to(float value) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    return {bfloat16_bits(value)};
+  } else {
+    return value;
+  }
 }
 
 }  // namespace densetree

@@ -25,22 +25,21 @@ const dnnl::engine& cpu_engine() {
   return engine;
 }
 
-memory::desc activation_desc(const Shape& shape, Layout layout) {
-  const auto f32 = memory::data_type::f32;
+memory::desc activation_desc(const Shape& shape, Layout layout, memory::data_type type) {
   const memory::dims dims{shape.n, shape.c, shape.h, shape.w}, folded{1, shape.c, shape.n * shape.h, shape.w};
   switch (layout) {
     case Layout::kPlanar:
-      return {dims, f32, Tag::nchw};
+      return {dims, type, Tag::nchw};
     case Layout::kBlocked8:
-      return {dims, f32, Tag::nChw8c};
+      return {dims, type, Tag::nChw8c};
     case Layout::kBlocked16:
-      return {dims, f32, Tag::nChw16c};
+      return {dims, type, Tag::nChw16c};
     case Layout::kSlabs8:
-      return {folded, f32, Tag::nChw8c};
+      return {folded, type, Tag::nChw8c};
     case Layout::kSlabs16:
-      return {folded, f32, Tag::nChw16c};
+      return {folded, type, Tag::nChw16c};
     case Layout::kInterleaved:
-      return {dims, f32, Tag::nhwc};
+      return {dims, type, Tag::nhwc};
   }
   fail("unknown layout {}", static_cast<int>(layout));
 }
@@ -59,14 +58,19 @@ struct Pass {
 class OneDnnConvolution final : public Convolution {
  public:
   OneDnnConvolution(const ConvolutionShape& shape, Layout input, Layout output)
-      : shape_(shape), input_(input), output_(output), stream_(cpu_engine()) {
+      : shape_(shape),
+        input_(input),
+        output_(output),
+        type_(shape.precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32),
+        stream_(cpu_engine()) {
     shape.validate();
     check(is_slabs(input) == is_slabs(output) &&
               (!is_slabs(input) || (shape.kernel == 1 && shape.stride == 1 && shape.padding == 0)),
           "{}: only 1x1 convolutions with stride 1 work on stacks, from stack to stack", shape.describe());
     const Shape out = shape.output();
     try {
-      build(activation_desc(shape.input, input), activation_desc(out, output));
+      const auto type = type_ == DType::kBFloat16 ? memory::data_type::bf16 : memory::data_type::f32;
+      build(activation_desc(shape.input, input, type), activation_desc(out, output, type), type);
     } catch (const dnnl::error& e) {
       fail("{}: oneDNN cannot prepare it: {}", shape.describe(), e.what());
     }
@@ -112,9 +116,10 @@ class OneDnnConvolution final : public Convolution {
   }
 
  private:
-  void build(const memory::desc& x, const memory::desc& y) {
+  void build(const memory::desc& x, const memory::desc& y, memory::data_type type) {
     const memory::dims kernel{shape_.out_channels, shape_.input.c, shape_.kernel, shape_.kernel};
-    const memory::desc w(kernel, memory::data_type::f32, Tag::any), plain(kernel, memory::data_type::f32, Tag::oihw);
+    const memory::desc w(kernel, type, Tag::any), dw(kernel, memory::data_type::f32, Tag::any);
+    const memory::desc plain(kernel, memory::data_type::f32, Tag::oihw);
     const memory::dims stride{shape_.stride, shape_.stride}, padding{shape_.padding, shape_.padding};
     const auto algorithm = dnnl::algorithm::convolution_direct;
     dnnl::primitive_attr attributes;
@@ -135,12 +140,12 @@ class OneDnnConvolution final : public Convolution {
 #if DNNL_VERSION_MAJOR >= 3
     const dnnl::convolution_backward_data::primitive_desc data(engine, algorithm, x, w, y, stride, padding, padding,
                                                                forward, attributes);
-    const dnnl::convolution_backward_weights::primitive_desc weights(engine, algorithm, x, w, y, stride, padding,
+    const dnnl::convolution_backward_weights::primitive_desc weights(engine, algorithm, x, dw, y, stride, padding,
                                                                      padding, forward, attributes);
 #else
     const dnnl::convolution_backward_data::primitive_desc data({algorithm, x, w, y, stride, padding, padding},
                                                                attributes, engine, forward);
-    const dnnl::convolution_backward_weights::primitive_desc weights({algorithm, x, w, y, stride, padding, padding},
+    const dnnl::convolution_backward_weights::primitive_desc weights({algorithm, x, dw, y, stride, padding, padding},
                                                                      attributes, engine, forward);
 #endif
     finish(data_, data, dnnl::convolution_backward_data(data), y, x, data.weights_desc(), plain, true);
@@ -168,13 +173,13 @@ class OneDnnConvolution final : public Convolution {
   }
 
   void check_views(const View& x, const View& y) const {
-    const auto fits = [](const View& view, const Shape& shape, Layout layout) {
-      return view.shape() == shape && view.layout == layout && view.whole && view.dtype == DType::kFloat32;
+    const auto fits = [&](const View& view, const Shape& shape, Layout layout) {
+      return view.shape() == shape && view.layout == layout && view.whole && view.dtype == type_;
     };
-    check(fits(x, shape_.input, input_), "{}: its input is ({}, {}, {}, {}) {}{}", shape_.describe(), x.n, x.c, x.h,
-          x.w, name_of(x.layout), x.whole ? "" : ", a slice");
-    check(fits(y, shape_.output(), output_), "{}: its output is ({}, {}, {}, {}) {}{}", shape_.describe(), y.n, y.c,
-          y.h, y.w, name_of(y.layout), y.whole ? "" : ", a slice");
+    check(fits(x, shape_.input, input_), "{}: its input is ({}, {}, {}, {}) {} {}{}", shape_.describe(), x.n, x.c, x.h,
+          x.w, name_of(x.dtype), name_of(x.layout), x.whole ? "" : ", a slice");
+    check(fits(y, shape_.output(), output_), "{}: its output is ({}, {}, {}, {}) {} {}{}", shape_.describe(), y.n, y.c,
+          y.h, y.w, name_of(y.dtype), name_of(y.layout), y.whole ? "" : ", a slice");
   }
 
   static void place(Pass& pass, const float* plain, void* workspace) {
@@ -201,6 +206,7 @@ class OneDnnConvolution final : public Convolution {
 
   ConvolutionShape shape_;
   Layout input_, output_;
+  DType type_;
   dnnl::stream stream_;
   Pass forward_, data_, weights_;
 };

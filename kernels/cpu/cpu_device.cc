@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "kernels/core/error.h"
+#include "kernels/cpu/product.h"
 
 namespace densetree {
 namespace {
@@ -38,6 +39,10 @@ void check_processor() {
   check(__builtin_cpu_supports("avx512f"),
         "this binary was compiled for a processor with AVX-512, which this one lacks; build it here");
 #endif
+#ifdef __AVX512BF16__
+  check(__builtin_cpu_supports("avx512bf16"),
+        "this binary was compiled for a processor with AVX512_BF16, which this one lacks; build it here");
+#endif
 #ifdef __AVX2__
   check(__builtin_cpu_supports("avx2"),
         "this binary was compiled for a processor with AVX2, which this one lacks; build it here");
@@ -45,7 +50,16 @@ void check_processor() {
 }
 
 const char* vector_extension() {
-  return __builtin_cpu_supports("avx512f") ? "AVX-512" : __builtin_cpu_supports("avx2") ? "AVX2" : "SSE";
+  return __builtin_cpu_supports("avx512bf16") ? "AVX-512 with bf16"
+         : __builtin_cpu_supports("avx512f")  ? "AVX-512"
+         : __builtin_cpu_supports("avx2")     ? "AVX2"
+                                              : "SSE";
+}
+
+// What oneDNN asks for; without AVX512_BF16 both it and the fused convolutions multiply in fp32.
+bool has_bfloat16() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
 // Nothing is queued on the CPU, so nothing is late.
@@ -82,9 +96,15 @@ DeviceInfo CpuDevice::info() const {
 }
 
 std::string CpuDevice::why_not(Precision precision) const {
-  return precision == Precision::kFloat32
-             ? ""
-             : fmt::format("the CPU device computes in fp32; {} needs a CUDA device", name_of(precision));
+  switch (precision) {
+    case Precision::kFloat32:
+      return "";
+    case Precision::kTensorFloat32:
+      return "the CPU device computes in fp32 or bf16; tf32 needs a CUDA device";
+    case Precision::kBFloat16:
+      return has_bfloat16() ? "" : "bf16 on a CPU needs AVX-512 (F, BW, VL and DQ), which this processor lacks";
+  }
+  fail("unknown precision {}", static_cast<int>(precision));
 }
 
 Layout CpuDevice::layout(Use use) const {
@@ -152,7 +172,7 @@ std::unique_ptr<NormConvolution> CpuDevice::make_norm_convolution(const Convolut
                                                                   std::int64_t y_first) {
   return x_first % lanes_ != 0 || y_first % lanes_ != 0
              ? nullptr
-             : make_cpu_norm_convolution(shape, layout(Use::kStack), lanes_, threads_);
+             : make_cpu_norm_convolution(shape, layout(Use::kStack), lanes_, threads_, cpu::kMultipliesBFloat16);
 }
 
 }  // namespace densetree

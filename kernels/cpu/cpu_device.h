@@ -76,8 +76,9 @@ class CpuDevice final : public Device {
 std::unique_ptr<Convolution> make_onednn_convolution(const ConvolutionShape& shape, Layout input, Layout output);
 
 // Batch norm, ReLU and convolution in one (kernels/cpu/norm_convolution.cc), or null where the shape has no such form.
+// `pairs`: bf16 is multiplied in pairs, which is fast where the processor has an instruction for it, and else widened.
 std::unique_ptr<NormConvolution> make_cpu_norm_convolution(const ConvolutionShape& shape, Layout layout,
-                                                           std::int64_t lanes, int threads);
+                                                           std::int64_t lanes, int threads, bool pairs);
 
 // For training: the same convolution from planar input to channels in blocks of `lanes`, its forward pass with less
 // rounding error (kernels/cpu/first_convolution.cc).

@@ -30,18 +30,18 @@ AffineGroup<kLanes> affine_group(const Affine& affine, std::int64_t channel) {
 }
 
 // Adds Σx and Σx² of a line to sum and square; copies it to y where kCopy.
-template <int kLanes, bool kCopy>
-void sum_line(Line<float> x, Line<float> y, std::int64_t pixels, double* sum, double* square) {
+template <bool kCopy, class T, int kLanes>
+void sum_line(Line<T, kLanes> x, Line<T, kLanes> y, std::int64_t pixels, double* sum, double* square) {
   using G = Group<kLanes>;
   typename G::Double a[G::kParts] = {}, b[G::kParts] = {};
   for (std::int64_t p = 0; p < pixels; ++p) {
     for (int part = 0; part < G::kParts; ++part) {
-      const auto value = G::load(x.at<kLanes>(p) + part * G::kWidth);
+      const auto value = G::load(x.at(p) + part * G::kWidth);
       const auto wide = G::widen(value);
       a[part] += wide;
       b[part] += wide * wide;
       if constexpr (kCopy) {
-        G::store(value, y.at<kLanes>(p) + part * G::kWidth);
+        G::store(value, y.at(p) + part * G::kWidth);
       }
     }
   }
@@ -52,19 +52,19 @@ void sum_line(Line<float> x, Line<float> y, std::int64_t pixels, double* sum, do
 }
 
 // y = max(0, γ·x̂ + β), or without the clamp.
-template <int kLanes>
-void affine_line(Line<float> x, Line<float> y, std::int64_t pixels, const AffineGroup<kLanes>& f, bool relu) {
+template <class T, int kLanes>
+void affine_line(Line<T, kLanes> x, Line<T, kLanes> y, std::int64_t pixels, const AffineGroup<kLanes>& f, bool relu) {
   using G = Group<kLanes>;
   for (std::int64_t p = 0; p < pixels; ++p) {
     for (int part = 0; part < G::kParts; ++part) {
-      G::store(f[part].forward(G::load(x.at<kLanes>(p) + part * G::kWidth), relu), y.at<kLanes>(p) + part * G::kWidth);
+      G::store(f[part].forward(G::load(x.at(p) + part * G::kWidth), relu), y.at(p) + part * G::kWidth);
     }
   }
 }
 
 // dz = dy where the clamp let through; S (+)= γ·dz; adds Σ dz·(x − mean) and Σ dz to the two sums.
-template <int kLanes>
-void affine_backward_line(Line<float> x, Line<float> dy, Line<float> s, std::int64_t pixels,
+template <class T, class Gradient, int kLanes>
+void affine_backward_line(Line<T, kLanes> x, Line<Gradient, kLanes> dy, Line<T, kLanes> s, std::int64_t pixels,
                           const AffineGroup<kLanes>& f, bool relu, bool accumulate, double* sum_dz_centered,
                           double* sum_dz) {
   using G = Group<kLanes>;
@@ -72,12 +72,11 @@ void affine_backward_line(Line<float> x, Line<float> dy, Line<float> s, std::int
   for (std::int64_t p = 0; p < pixels; ++p) {
     for (int part = 0; part < G::kParts; ++part) {
       const int lane = part * G::kWidth;
-      const auto value = G::load(x.at<kLanes>(p) + lane),
-                 dz = f[part].backward(value, G::load(dy.at<kLanes>(p) + lane), relu);
+      const auto value = G::load(x.at(p) + lane), dz = f[part].backward(value, G::load(dy.at(p) + lane), relu);
       a[part] += G::widen(dz) * G::widen(f[part].centered(value));
       b[part] += G::widen(dz);
-      const auto before = accumulate ? G::load(s.at<kLanes>(p) + lane) : typename G::Float{};
-      G::store(before + f[part].gamma * dz, s.at<kLanes>(p) + lane);
+      const auto before = accumulate ? G::load(s.at(p) + lane) : typename G::Float{};
+      G::store(before + f[part].gamma * dz, s.at(p) + lane);
     }
   }
   for (int part = 0; part < G::kParts; ++part) {

@@ -13,15 +13,14 @@ namespace {
 using cpu::affine_backward_line;
 using cpu::affine_group;
 using cpu::affine_line;
-using cpu::common_lanes;
 using cpu::finish_affine_backward;
 using cpu::finish_statistics;
 using cpu::for_each_line;
 using cpu::Line;
-using cpu::line_of;
 using cpu::PartialSums;
 using cpu::sum_line;
-using cpu::with_lanes;
+using cpu::Walk;
+using cpu::with_lines;
 
 // Images are reduced in this many parts at most.
 constexpr std::int64_t kSlots = 16;
@@ -51,8 +50,18 @@ PartialSums reduce_lines(int threads, const View& x, std::int64_t lanes, void* w
   return partial;
 }
 
-template <int kLanes>
-void normalize_backward_line(Line<float> s, Line<float> x, Line<float> dx, std::int64_t pixels,
+template <class From, class To, int kLanes>
+void copy_line(Line<From, kLanes> x, Line<To, kLanes> y, std::int64_t pixels) {
+  using G = cpu::Group<kLanes>;
+  for (std::int64_t p = 0; p < pixels; ++p) {
+    for (int lane = 0; lane < kLanes; lane += G::kWidth) {
+      G::store(G::load(x.at(p) + lane), y.at(p) + lane);
+    }
+  }
+}
+
+template <class T, int kLanes>
+void normalize_backward_line(Line<T, kLanes> s, Line<T, kLanes> x, Line<T, kLanes> dx, std::int64_t pixels,
                              const ChannelNormalizeGradient* channels, bool accumulate) {
   using G = cpu::Group<kLanes>;
   NormalizeGradientOf<typename G::Float> f[G::kParts];
@@ -65,8 +74,8 @@ void normalize_backward_line(Line<float> s, Line<float> x, Line<float> dx, std::
   for (std::int64_t p = 0; p < pixels; ++p) {
     for (int part = 0; part < G::kParts; ++part) {
       const int lane = part * G::kWidth;
-      const auto gradient = f[part](G::load(x.at<kLanes>(p) + lane), G::load(s.at<kLanes>(p) + lane));
-      float* to = dx.at<kLanes>(p) + lane;
+      const auto gradient = f[part](G::load(x.at(p) + lane), G::load(s.at(p) + lane));
+      T* to = dx.at(p) + lane;
       G::store(accumulate ? G::load(to) + gradient : gradient, to);
     }
   }
@@ -82,42 +91,41 @@ void CpuDevice::images_to_input(const std::uint8_t* images, std::int64_t source,
                                 const InputNormalization& normalization, const View& y) {
   check(y.c == kInputChannels, "images_to_input: the input has {} channels; it needs {}", y.c, kInputChannels);
   const ChannelNormalize normalize(normalization);
+  with_lines("images_to_input", {y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads_)
-  for (std::int64_t n = 0; n < y.n; ++n) {
-    for (std::int64_t row = 0; row < y.h; ++row) {
-      const std::uint8_t* image = images + n * source * source;
-      for (std::int64_t column = 0; column < y.w; ++column) {
-        const float grey = sample(image, source, transforms[n], centered(column, y.w), centered(row, y.h));
-        for (int c = 0; c < kInputChannels; ++c) {
-          y.as<float>()[y.offset(n, c, row * y.w + column)] = normalize(grey, c);
+    for (std::int64_t n = 0; n < y.n; ++n) {
+      for (std::int64_t row = 0; row < y.h; ++row) {
+        const std::uint8_t* image = images + n * source * source;
+        for (std::int64_t column = 0; column < y.w; ++column) {
+          const float grey = sample(image, source, transforms[n], centered(column, y.w), centered(row, y.h));
+          for (int c = 0; c < kInputChannels; ++c) {
+            y.as<T>()[y.offset(n, c, row * y.w + column)] = rounded_to<T>(normalize(grey, c));
+          }
         }
       }
     }
-  }
-  cpu::clear_padding(y);
+    walk.clear_padding(y);
+  });
 }
 
 void CpuDevice::copy_view(const View& x, const View& y) {
   check_same_shape("copy_view", x, y);
-  const std::int64_t lanes = common_lanes(x, y);
-  for_each_line(threads_, x.n, x.c, lanes, [&](std::int64_t n, std::int64_t c) {
-    const Line<float> from = line_of(x, n, c), to = line_of(y, n, c);
-    if (lanes > 1) {
-      std::copy_n(from.data, x.pixels() * lanes, to.data);
-    } else {
-      for (std::int64_t p = 0; p < x.pixels(); ++p) {
-        to.data[p * to.stride] = from.data[p * from.stride];
-      }
-    }
+  with_lines("copy_view", {x}, [&]<class From, int kOfX>(Walk<From, kOfX>) {
+    with_lines("copy_view", {y}, [&]<class To, int kOfY>(Walk<To, kOfY> walk) {
+      constexpr int kLanes = kOfX == kOfY ? kOfX : 1;
+      for_each_line(threads_, x.n, x.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+        copy_line(Walk<From, kLanes>::line(x, n, c), Walk<To, kLanes>::line(y, n, c), x.pixels());
+      });
+      walk.clear_padding(y);
+    });
   });
-  cpu::clear_padding(y);
 }
 
 void CpuDevice::channel_statistics(const View& x, float eps, const Statistics& statistics, void* workspace) {
-  with_lanes(common_lanes(x), [&](auto lanes) {
+  with_lines("channel_statistics", {x}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     const auto sums =
-        reduce_lines(threads_, x, lanes, workspace, [&](std::int64_t n, std::int64_t c, double* sum, double* square) {
-          sum_line<lanes, false>(line_of(x, n, c), {}, x.pixels(), sum, square);
+        reduce_lines(threads_, x, kLanes, workspace, [&](std::int64_t n, std::int64_t c, double* sum, double* square) {
+          sum_line<false>(walk.line(x, n, c), {}, x.pixels(), sum, square);
         });
     finish_statistics(sums, x.count(), eps, statistics);
   });
@@ -126,14 +134,14 @@ void CpuDevice::channel_statistics(const View& x, float eps, const Statistics& s
 void CpuDevice::copy_with_statistics(const View& x, const View& y, float eps, const Statistics& statistics,
                                      void* workspace) {
   check_same_shape("copy_with_statistics", x, y);
-  with_lanes(common_lanes(x, y), [&](auto lanes) {
+  with_lines("copy_with_statistics", {x, y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     const auto sums =
-        reduce_lines(threads_, x, lanes, workspace, [&](std::int64_t n, std::int64_t c, double* sum, double* square) {
-          sum_line<lanes, true>(line_of(x, n, c), line_of(y, n, c), x.pixels(), sum, square);
+        reduce_lines(threads_, x, kLanes, workspace, [&](std::int64_t n, std::int64_t c, double* sum, double* square) {
+          sum_line<true>(walk.line(x, n, c), walk.line(y, n, c), x.pixels(), sum, square);
         });
     finish_statistics(sums, x.count(), eps, statistics);
+    walk.clear_padding(y);
   });
-  cpu::clear_padding(y);
 }
 
 void CpuDevice::update_running(const Statistics& batch, std::int64_t channels, std::int64_t count, float momentum,
@@ -154,12 +162,12 @@ void CpuDevice::reciprocal_std(const float* variance, std::int64_t channels, flo
 
 void CpuDevice::affine_relu(const View& x, const Affine& affine, bool relu, const View& y) {
   check_same_shape("affine_relu", x, y);
-  with_lanes(common_lanes(x, y), [&](auto lanes) {
-    for_each_line(threads_, x.n, x.c, lanes, [&](std::int64_t n, std::int64_t c) {
-      affine_line<lanes>(line_of(x, n, c), line_of(y, n, c), x.pixels(), affine_group<lanes>(affine, c), relu);
+  with_lines("affine_relu", {x, y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(threads_, x.n, x.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      affine_line(walk.line(x, n, c), walk.line(y, n, c), x.pixels(), affine_group<kLanes>(affine, c), relu);
     });
+    walk.clear_padding(y);
   });
-  cpu::clear_padding(y);
 }
 
 void CpuDevice::affine_relu_backward(const View& dy, const View& x, const Affine& affine, bool relu, GradMode mode,
@@ -168,17 +176,17 @@ void CpuDevice::affine_relu_backward(const View& dy, const View& x, const Affine
   check_same_shape("affine_relu_backward", dy, x);
   check_same_shape("affine_relu_backward", s, x);
   const bool accumulate = mode == GradMode::kAccumulate;
-  with_lanes(common_lanes(dy, x, s), [&](auto lanes) {
+  with_lines("affine_relu_backward", {dy, x, s}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     const auto partial =
-        reduce_lines(threads_, x, lanes, workspace, [&](std::int64_t n, std::int64_t c, double* sum0, double* sum1) {
-          affine_backward_line<lanes>(line_of(x, n, c), line_of(dy, n, c), line_of(s, n, c), x.pixels(),
-                                      affine_group<lanes>(affine, c), relu, accumulate, sum0, sum1);
+        reduce_lines(threads_, x, kLanes, workspace, [&](std::int64_t n, std::int64_t c, double* sum0, double* sum1) {
+          affine_backward_line(walk.line(x, n, c), walk.line(dy, n, c), walk.line(s, n, c), x.pixels(),
+                               affine_group<kLanes>(affine, c), relu, accumulate, sum0, sum1);
         });
     finish_affine_backward(partial, affine, accumulate, sums, dgamma, dbeta);
+    if (!accumulate) {
+      walk.clear_padding(s);
+    }
   });
-  if (!accumulate) {
-    cpu::clear_padding(s);
-  }
 }
 
 void CpuDevice::normalize_backward(const View& s, const View& x, const Statistics& statistics, const GradientSums& sums,
@@ -186,19 +194,19 @@ void CpuDevice::normalize_backward(const View& s, const View& x, const Statistic
   check_same_shape("normalize_backward", s, x);
   check_same_shape("normalize_backward", dx, x);
   const double scale = 1.0 / static_cast<double>(x.count());
-  with_lanes(common_lanes(s, x, dx), [&](auto lanes) {
-    for_each_line(threads_, x.n, x.c, lanes, [&](std::int64_t n, std::int64_t c) {
-      ChannelNormalizeGradient f[lanes];
-      for (int l = 0; l < lanes; ++l) {
+  with_lines("normalize_backward", {s, x, dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(threads_, x.n, x.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      ChannelNormalizeGradient f[kLanes];
+      for (int l = 0; l < kLanes; ++l) {
         f[l] = {statistics.mean[c + l], statistics.rstd[c + l], sums.s[c + l] * scale, sums.s_xhat[c + l] * scale};
       }
-      normalize_backward_line<lanes>(line_of(s, n, c), line_of(x, n, c), line_of(dx, n, c), x.pixels(), f,
-                                     mode == GradMode::kAccumulate);
+      normalize_backward_line(walk.line(s, n, c), walk.line(x, n, c), walk.line(dx, n, c), x.pixels(), f,
+                              mode == GradMode::kAccumulate);
     });
+    if (mode == GradMode::kOverwrite) {
+      walk.clear_padding(dx);
+    }
   });
-  if (mode == GradMode::kOverwrite) {
-    cpu::clear_padding(dx);
-  }
 }
 
 }  // namespace densetree

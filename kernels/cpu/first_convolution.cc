@@ -10,20 +10,22 @@
 
 #include "kernels/core/error.h"
 #include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/lanes.h"
 
 namespace densetree {
 namespace {
 
-constexpr int kPixels = 8;                                // output pixels computed at once
-constexpr int kPart = 8;                                  // channels in one vector
-typedef double Doubles __attribute__((vector_size(64)));  // kPart of them
-typedef float Floats __attribute__((vector_size(32)));    // what they become
+constexpr int kPixels = 8;     // output pixels computed at once
+constexpr int kPart = 8;       // channels in one vector
+using Doubles = cpu::Double8;  // kPart of them
 
 std::size_t aligned(std::size_t bytes) {
   constexpr std::size_t kAlignment = 64;
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+// T is what activations are made of.
+template <class T>
 class FirstConvolution final : public Convolution {
  public:
   FirstConvolution(const ConvolutionShape& shape, std::unique_ptr<Convolution> vendor, std::int64_t lanes, int threads)
@@ -37,10 +39,12 @@ class FirstConvolution final : public Convolution {
   }
 
   void forward(const View& x, const float* w, const View& y, void* workspace) override {
-    check(x.shape() == shape_.input && x.layout == Layout::kPlanar && x.whole, "{}: its input is ({}, {}, {}, {}) {}{}",
-          shape_.describe(), x.n, x.c, x.h, x.w, name_of(x.layout), x.whole ? "" : ", a slice");
-    check(y.shape() == shape_.output() && y.block == lanes_ && y.whole, "{}: its output is ({}, {}, {}, {}) {}{}",
-          shape_.describe(), y.n, y.c, y.h, y.w, name_of(y.layout), y.whole ? "" : ", a slice");
+    check(x.shape() == shape_.input && x.layout == Layout::kPlanar && x.whole && x.dtype == kType,
+          "{}: its input is ({}, {}, {}, {}) {}{}", shape_.describe(), x.n, x.c, x.h, x.w, name_of(x.layout),
+          x.whole ? "" : ", a slice");
+    check(y.shape() == shape_.output() && y.block == lanes_ && y.whole && y.dtype == kType,
+          "{}: its output is ({}, {}, {}, {}) {}{}", shape_.describe(), y.n, y.c, y.h, y.w, name_of(y.layout),
+          y.whole ? "" : ", a slice");
     auto* packed = static_cast<double*>(workspace);
     pack(w, packed);
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads_)
@@ -51,7 +55,7 @@ class FirstConvolution final : public Convolution {
         cut_window(x, n, row, window);
         for (std::int64_t first = 0; first < y.padded_channels(); first += lanes_) {
           const double* weights = packed + first * taps();
-          float* to = y.as<float>() + y.offset(n, first, row * y.w);
+          T* to = y.as<T>() + y.offset(n, first, row * y.w);
           lanes_ == 16 ? output_row<2>(window, weights, y.w, to) : output_row<1>(window, weights, y.w, to);
         }
       }
@@ -66,6 +70,8 @@ class FirstConvolution final : public Convolution {
   }
 
  private:
+  static constexpr DType kType = std::is_same_v<T, float> ? DType::kFloat32 : DType::kBFloat16;
+
   std::int64_t taps() const {
     return shape_.input.c * shape_.kernel * shape_.kernel;
   }
@@ -83,7 +89,8 @@ class FirstConvolution final : public Convolution {
   void pack(const float* w, double* packed) const {
     for (std::int64_t o = 0; o < padded_outputs(); ++o) {
       for (std::int64_t tap = 0; tap < taps(); ++tap) {
-        packed[(o / lanes_ * taps() + tap) * lanes_ + o % lanes_] = o < shape_.out_channels ? w[o * taps() + tap] : 0;
+        packed[(o / lanes_ * taps() + tap) * lanes_ + o % lanes_] =
+            o < shape_.out_channels ? to_float(rounded_to<T>(w[o * taps() + tap])) : 0;
       }
     }
   }
@@ -95,7 +102,8 @@ class FirstConvolution final : public Convolution {
         const std::int64_t from = row * shape_.stride - shape_.padding + k;
         std::fill_n(window, row_, 0.0);
         if (from >= 0 && from < x.h) {
-          std::copy_n(x.as<float>() + x.offset(n, c, from * x.w), x.w, window + shape_.padding);
+          std::transform(x.as<T>() + x.offset(n, c, from * x.w), x.as<T>() + x.offset(n, c, from * x.w) + x.w,
+                         window + shape_.padding, [](T value) { return to_float(value); });
         }
       }
     }
@@ -103,7 +111,7 @@ class FirstConvolution final : public Convolution {
 
   // kParts vectors of channels for each pixel of a row.
   template <int kParts>
-  void output_row(const double* window, const double* weights, std::int64_t width, float* to) const {
+  void output_row(const double* window, const double* weights, std::int64_t width, T* to) const {
     const std::int64_t rows = shape_.input.c * shape_.kernel, kernel = shape_.kernel, stride = shape_.stride;
     for (std::int64_t begin = 0; begin < width; begin += kPixels) {
       Doubles sums[kPixels][kParts] = {};
@@ -120,8 +128,8 @@ class FirstConvolution final : public Convolution {
       }
       for (int p = 0; p < std::min<std::int64_t>(kPixels, width - begin); ++p) {
         for (int part = 0; part < kParts; ++part) {
-          const Floats rounded = __builtin_convertvector(sums[p][part], Floats);
-          *reinterpret_cast<Floats*>(to + ((begin + p) * kParts + part) * kPart) = rounded;
+          cpu::Group<kPart>::store(__builtin_convertvector(sums[p][part], cpu::Float8),
+                                   to + ((begin + p) * kParts + part) * kPart);
         }
       }
     }
@@ -137,7 +145,10 @@ class FirstConvolution final : public Convolution {
 
 std::unique_ptr<Convolution> make_first_convolution(const ConvolutionShape& shape, std::unique_ptr<Convolution> vendor,
                                                     std::int64_t lanes, int threads) {
-  return std::make_unique<FirstConvolution>(shape, std::move(vendor), lanes, threads);
+  if (shape.precision == Precision::kBFloat16) {
+    return std::make_unique<FirstConvolution<BFloat16>>(shape, std::move(vendor), lanes, threads);
+  }
+  return std::make_unique<FirstConvolution<float>>(shape, std::move(vendor), lanes, threads);
 }
 
 }  // namespace densetree

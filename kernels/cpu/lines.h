@@ -5,44 +5,75 @@
 // else (planar inputs, slices that begin inside a block, odd channel counts) runs with groups of one channel.
 #pragma once
 
+#include <algorithm>
+#include <initializer_list>
+
+#include "kernels/core/bfloat16.h"
+#include "kernels/core/error.h"
 #include "kernels/core/view.h"
 
 namespace densetree::cpu {
 
 // Channels per group that all these views allow: 16, 8 or 1.
-template <class... Views>
-std::int64_t common_lanes(const Views&... views) {
+inline std::int64_t common_lanes(std::initializer_list<View> views) {
   const auto all = [&](std::int64_t lanes) {
-    return ((views.block == lanes && views.first % lanes == 0 && views.c % lanes == 0) && ...);
+    return std::ranges::all_of(
+        views, [&](const View& view) { return view.block == lanes && view.first % lanes == 0 && view.c % lanes == 0; });
   };
   return all(16) ? 16 : all(8) ? 8 : 1;
 }
 
 // Pixel p, lane l of the line is at data[p·stride + l]; stride is kLanes when kLanes > 1.
-template <class T>
+template <class T, int kLanes>
 struct Line {
-  T* data;
-  std::int64_t stride;
-  template <int kLanes>
-  T* at(std::int64_t pixel) const {
-    return data + pixel * (kLanes > 1 ? kLanes : stride);
+  T* data = nullptr;
+  std::int64_t stride = kLanes;
+  T* at(std::int64_t pixel) const { return data + pixel * (kLanes > 1 ? kLanes : stride); }
+};
+
+// What all lines of an operation are made of: an element type, and the lanes of a group.
+template <class T, int kLanes_>
+struct Walk {
+  static constexpr int kLanes = kLanes_;
+
+  static Line<T, kLanes> line(const View& view, std::int64_t image, std::int64_t channel) {
+    return {view.as<T>() + view.offset(image, channel, 0), view.pixel_stride};
+  }
+  // Writes zeros to the padding lanes of a whole view.
+  static void clear_padding(const View& view) {
+    for (std::int64_t channel = view.c; channel < view.padded_channels(); ++channel) {
+      for (std::int64_t image = 0; image < view.n; ++image) {
+        T* data = line(view, image, channel).data;
+        for (std::int64_t pixel = 0; pixel < view.pixels(); ++pixel) {
+          data[pixel * view.pixel_stride] = T{};
+        }
+      }
+    }
   }
 };
 
-template <class T = float>
-Line<T> line_of(const View& view, std::int64_t image, std::int64_t channel) {
-  return {view.as<T>() + view.offset(image, channel, 0), view.pixel_stride};
-}
-
-// Calls body(std::integral_constant<int, lanes>) with the lanes as a compile-time constant.
+// Calls body(Walk<T, kLanes>{}) with the element type that all views have and the lanes that they allow.
 template <class Body>
-void with_lanes(std::int64_t lanes, const Body& body) {
-  if (lanes == 16) {
-    body(std::integral_constant<int, 16>{});
-  } else if (lanes == 8) {
-    body(std::integral_constant<int, 8>{});
+void with_lines(const char* operation, std::initializer_list<View> views, const Body& body) {
+  const DType type = views.begin()->dtype;
+  for (const View& view : views) {
+    check(view.dtype == type && is_float(type), "{}: views must be all fp32 or all bf16; got {} and {}", operation,
+          name_of(type), name_of(view.dtype));
+  }
+  const std::int64_t lanes = common_lanes(views);
+  const auto with_lanes = [&]<class T>(T) {
+    if (lanes == 16) {
+      body(Walk<T, 16>{});
+    } else if (lanes == 8) {
+      body(Walk<T, 8>{});
+    } else {
+      body(Walk<T, 1>{});
+    }
+  };
+  if (type == DType::kBFloat16) {
+    with_lanes(BFloat16{});
   } else {
-    body(std::integral_constant<int, 1>{});
+    with_lanes(float{});
   }
 }
 
@@ -54,18 +85,6 @@ void for_each_line(int threads, std::int64_t n, std::int64_t c, std::int64_t lan
   for (std::int64_t group = 0; group < groups; ++group) {
     for (std::int64_t image = 0; image < n; ++image) {
       body(image, group * lanes);
-    }
-  }
-}
-
-// Writes zeros to the padding lanes of a whole view.
-inline void clear_padding(const View& view) {
-  for (std::int64_t channel = view.c; channel < view.padded_channels(); ++channel) {
-    for (std::int64_t image = 0; image < view.n; ++image) {
-      const Line<float> line = line_of(view, image, channel);
-      for (std::int64_t pixel = 0; pixel < view.pixels(); ++pixel) {
-        line.data[pixel * line.stride] = 0.0f;
-      }
     }
   }
 }

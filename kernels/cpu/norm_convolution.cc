@@ -7,6 +7,10 @@
 // ∂L/∂z exists as a whole, unless the caller wants z kept.
 //
 // The sums of different tiles meet in parts, whose number depends on the shape only.
+//
+// T, float or BFloat16, is what activations are made of. P is what is multiplied: T, or float where T is BFloat16 and
+// the processor has no products of those: the same numbers in tiles of twice the size. Sums, weights before they are
+// packed, and ∂L/∂z are fp32.
 #include <omp.h>
 
 #include <algorithm>
@@ -24,7 +28,7 @@ namespace {
 using namespace cpu;
 
 constexpr std::int64_t kGroup = std::max(kLanes, 1);          // channels in a vector
-constexpr std::int64_t kForwardTile = std::int64_t{1} << 16;  // numbers in a tile of the input: what half an L2 holds
+constexpr std::int64_t kForwardTile = std::int64_t{1} << 18;  // bytes in a tile of the input: what half an L2 holds
 constexpr std::int64_t kBackwardPixels = 112;                 // two vectors of channels of so many stay in L1,
 constexpr std::int64_t kBackwardPixels3x3 = 224;              // or, for the sake of the rows above and below, in L2
 constexpr std::int64_t kForwardParts = 64, kBackwardParts = 16, kBackwardTasks = 16;
@@ -70,28 +74,29 @@ Tiling tiling_of(const ConvolutionShape& s, std::int64_t pixels) {
 }
 
 // The first number of a tile in one vector of channels of a view.
-float* at(const View& view, const Tiling& tiling, const Tile& tile, std::int64_t channel) {
+template <class T>
+T* at(const View& view, const Tiling& tiling, const Tile& tile, std::int64_t channel) {
   const std::int64_t pixel = (tile.image * tiling.height + tile.row) * tiling.width + tile.column;
-  return line_of(view, 0, channel).data + pixel * kGroup;
+  return Walk<T, kLanes>::line(view, 0, channel).data + pixel * kGroup;
 }
 
 // One vector of channels of a tile and its neighbours into `to`: f of what is there, zeros outside the image.
-template <class F>
-void cut(const float* from, const Tiling& tiling, const Tile& tile, float* to, const F& f) {
+template <class T, class P, class F>
+void cut(const T* from, const Tiling& tiling, const Tile& tile, P* to, const F& f) {
   const std::int64_t halo = tiling.halo;
   for (std::int64_t r = -halo; r < tile.rows + halo; ++r, to += tiling.stride()) {
     const std::int64_t padded = (tile.width + 2 * halo) * kGroup;
     if (tile.row + r < 0 || tile.row + r >= tiling.height) {
-      std::fill_n(to, padded, 0.0f);
+      std::fill_n(to, padded, P{});
       continue;
     }
-    std::fill_n(to, halo * kGroup, 0.0f);
-    const float* row = from + r * tiling.width * kGroup;
-    float* inside = to + halo * kGroup;
+    std::fill_n(to, halo * kGroup, P{});
+    const T* row = from + r * tiling.width * kGroup;
+    P* inside = to + halo * kGroup;
     for (std::int64_t p = 0; p < tile.width * kGroup; p += kGroup) {
-      store(f(load(row + p)), inside + p);
+      store(as<T>(f(load(row + p))), inside + p);
     }
-    std::fill_n(to + padded - halo * kGroup, halo * kGroup, 0.0f);
+    std::fill_n(to + padded - halo * kGroup, halo * kGroup, P{});
   }
 }
 
@@ -134,6 +139,7 @@ class Pieces {
   std::size_t bytes_ = 0;
 };
 
+template <class T, class P>
 class CpuNormConvolution final : public NormConvolution {
  public:
   CpuNormConvolution(const ConvolutionShape& shape, Layout layout, int threads)
@@ -143,7 +149,8 @@ class CpuNormConvolution final : public NormConvolution {
         in_(shape.input.c / kGroup),
         out_(shape.out_channels / kGroup),
         taps_(shape.kernel * shape.kernel),
-        forward_(tiling_of(shape, std::max<std::int64_t>(1, kForwardTile / shape.input.c))),
+        forward_(tiling_of(
+            shape, std::max<std::int64_t>(1, kForwardTile / static_cast<std::int64_t>(sizeof(P)) / shape.input.c))),
         backward_(tiling_of(shape, shape.kernel == 1 ? kBackwardPixels : kBackwardPixels3x3)),
         forward_parts_(std::min(forward_.tiles(), kForwardParts)),
         backward_parts_(std::clamp<std::int64_t>(shape.input.n * shape.input.pixels() / kPixelsOfAPart, 1,
@@ -165,7 +172,7 @@ class CpuNormConvolution final : public NormConvolution {
 #pragma omp parallel num_threads(threads_)
     {
       pack_forward(w, m.weights);
-      float* z = m.tiles + omp_get_thread_num() * in_ * forward_.plane();
+      P* z = m.tiles + omp_get_thread_num() * in_ * forward_.plane();
 #pragma omp for schedule(dynamic)
       for (std::int64_t part = 0; part < forward_parts_; ++part) {
         std::fill_n(sums.at(part, 0, 0), 2 * shape_.out_channels, 0.0);
@@ -176,8 +183,8 @@ class CpuNormConvolution final : public NormConvolution {
           Ahead ahead = next_input(x, i + 1, tile);
           multiply_tile(z, m.weights, tile, y, ahead);
           for (std::int64_t v = 0; output.statistics.mean && v < out_; ++v) {
-            sum_line<kGroup, false>({at(y, forward_, tile, v * kGroup), kGroup}, {}, tile.pixels(),
-                                    sums.at(part, 0, v * kGroup), sums.at(part, 1, v * kGroup));
+            sum_line<false>(Line<T, kGroup>{at<T>(y, forward_, tile, v * kGroup)}, {}, tile.pixels(),
+                            sums.at(part, 0, v * kGroup), sums.at(part, 1, v * kGroup));
           }
         }
       }
@@ -201,7 +208,7 @@ class CpuNormConvolution final : public NormConvolution {
 #pragma omp parallel num_threads(threads_)
     {
       pack_backward(w, m.weights);
-      const Scratch scratch = m.scratch(omp_get_thread_num(), *this);
+      const Scratch scratch = take_scratch(m.scratch + omp_get_thread_num() * take_scratch(nullptr).second).first;
 #pragma omp for schedule(dynamic)
       for (std::int64_t task = 0; task < tasks; ++task) {
         const std::int64_t part = task / groups, group = task % groups;
@@ -231,28 +238,35 @@ class CpuNormConvolution final : public NormConvolution {
   struct Folded {  // AffineOf's numbers, float[C] each
     const float *mean, *scale, *shift, *gamma;
   };
+  static constexpr int kDepth = Numbers<P>::kDepth;
+  static constexpr DType kType = std::is_same_v<T, float> ? DType::kFloat32 : DType::kBFloat16;
+
   struct ForwardMemory {
-    float *weights, *scale, *shift, *tiles;
+    P *weights, *tiles;
+    float *scale, *shift;
     double* sums;
     std::size_t bytes;
   };
-  struct Scratch {
-    float *z, *dz, *dy;
+  struct Scratch {  // of one thread, for a tile
+    P *z, *dy;      // with neighbours
+    float* dz;
+    P *z_pairs, *dy_pairs;  // for products of bf16: the same, pixels in pairs
   };
   struct BackwardMemory {
-    float *weights, *scale, *shift, *weight_sums, *scratch_base;
+    P* weights;
+    float *scale, *shift, *weight_sums;
     double* sums;
+    std::byte* scratch;
     std::size_t bytes;
-    Scratch scratch(int thread, const CpuNormConvolution& c) const {
-      float* z = scratch_base + thread * c.scratch_numbers();
-      float* dz = z + kPair * c.backward_.plane();
-      return {z, dz, dz + kPair * c.backward_.numbers()};
-    }
   };
-  struct Source {                // ∂L/∂y of a tile
-    const float* padded;         // its first neighbour
-    const float* inside;         // its first pixel
+  // A tile as products over pixels read it: kDepth pixels side by side for each channel.
+  struct ByPixels {
+    const P* data;
     std::int64_t stride, plane;  // from row to row, from vector to vector of channels
+  };
+  struct Source {  // ∂L/∂y of a tile
+    const P* padded;
+    ByPixels pixels;
   };
 
   struct Wanted {
@@ -270,36 +284,59 @@ class CpuNormConvolution final : public NormConvolution {
     const std::int64_t least = (pairs() + 3) / 4;  // at most four pairs in one
     return std::min(pairs(), std::max(least, kBackwardTasks / backward_parts_));
   }
-  std::int64_t scratch_numbers() const {
-    return rounded_up(kPair * (backward_.plane() + backward_.numbers()) + out_ * backward_.plane(), 64);
+  // Groups of kDepth pixels in a row of a tile, and what a tap further right reaches beyond.
+  std::int64_t pixel_groups(std::int64_t width) const {
+    return (width + kDepth - 1) / kDepth + backward_.halo;
+  }
+  std::int64_t paired_stride() const {
+    return pixel_groups(backward_.tile_width) * kDepth * kGroup;
+  }
+  std::int64_t paired_plane() const {
+    return (backward_.tile_rows + 2 * backward_.halo) * paired_stride();
+  }
+  std::int64_t parities() const {  // taps begin at even columns of a tile, and some at odd ones
+    return 1 + backward_.halo;
   }
 
   ForwardMemory forward_memory(void* workspace) const {
     Pieces p(workspace);
     ForwardMemory m{};
-    m.weights = p.take<float>(shape_.weights());
+    m.weights = p.take<P>(shape_.weights());
     m.scale = p.take<float>(shape_.input.c);
     m.shift = p.take<float>(shape_.input.c);
     m.sums = p.take<double>(forward_parts_ * 2 * shape_.out_channels);
-    m.tiles = p.take<float>(threads_ * in_ * forward_.plane());
+    m.tiles = p.take<P>(threads_ * in_ * forward_.plane());
     m.bytes = p.bytes();
     return m;
   }
   BackwardMemory backward_memory(void* workspace) const {
     Pieces p(workspace);
     BackwardMemory m{};
-    m.weights = p.take<float>(shape_.weights());
+    m.weights = p.take<P>(shape_.weights());
     m.scale = p.take<float>(shape_.input.c);
     m.shift = p.take<float>(shape_.input.c);
     m.sums = p.take<double>(backward_parts_ * 2 * shape_.input.c);
     m.weight_sums = p.take<float>(backward_parts_ * shape_.weights());
-    m.scratch_base = p.take<float>(threads_ * scratch_numbers());
+    m.scratch = p.take<std::byte>(threads_ * take_scratch(nullptr).second);
     m.bytes = p.bytes();
     return m;
   }
+  // One thread's, and its bytes.
+  std::pair<Scratch, std::size_t> take_scratch(void* base) const {
+    Pieces p(base);
+    Scratch s{};
+    s.z = p.take<P>(kPair * backward_.plane());
+    s.dz = p.take<float>(kPair * backward_.numbers());
+    s.dy = p.take<P>(out_ * backward_.plane());
+    if (kDepth > 1) {
+      s.z_pairs = p.take<P>(kPair * parities() * paired_plane());
+      s.dy_pairs = p.take<P>(out_ * paired_plane());
+    }
+    return {s, p.bytes()};
+  }
 
   bool fits(const View& view, const Shape& shape) const {
-    return view.shape() == shape && view.layout == layout_ && view.first % kGroup == 0 && view.dtype == DType::kFloat32;
+    return view.shape() == shape && view.layout == layout_ && view.first % kGroup == 0 && view.dtype == kType;
   }
   void check_kept(const View& z) const {
     check(z.data == nullptr || fits(z, shape_.input),
@@ -322,37 +359,43 @@ class CpuNormConvolution final : public NormConvolution {
     return {affine.mean, scale, shift, affine.gamma};
   }
 
+  // A weight as activations would hold it.
+  static P packed_weight(float w) {
+    return rounded_to<P>(to_float(rounded_to<T>(w)));
+  }
+
   // Weights are packed by the threads of a team together, and ready after it.
-  // (O, I, k, k) to [O / pair][tap][I][pair][lanes].
-  void pack_forward(const float* w, float* packed) const {
+  // (O, I, k, k) to [O / pair][tap][I / kDepth][pair][lanes][kDepth].
+  void pack_forward(const float* w, P* packed) const {
     const std::int64_t inputs = shape_.input.c, outputs = (out_ + kPair - 1) / kPair;
 #pragma omp for
     for (std::int64_t block = 0; block < outputs; ++block) {
       const std::int64_t first = block * kPair * kGroup;
       const std::int64_t lanes = std::min(kPair * kGroup, shape_.out_channels - first);
-      float* to = packed + first * inputs * taps_;
+      P* to = packed + first * inputs * taps_;
       for (std::int64_t o = 0; o < lanes; ++o) {
         const float* from = w + (first + o) * inputs * taps_;
         for (std::int64_t i = 0; i < inputs; ++i) {
           for (std::int64_t tap = 0; tap < taps_; ++tap) {
-            to[(tap * inputs + i) * lanes + o] = from[i * taps_ + tap];
+            to[((tap * inputs + i) / kDepth * lanes + o) * kDepth + i % kDepth] = packed_weight(from[i * taps_ + tap]);
           }
         }
       }
     }
   }
-  // (O, I, k, k) to [I / pair][tap turned round][O][pair][lanes].
-  void pack_backward(const float* w, float* packed) const {
+  // (O, I, k, k) to [I / pair][tap turned round][O / kDepth][pair][lanes][kDepth].
+  void pack_backward(const float* w, P* packed) const {
     const std::int64_t inputs = shape_.input.c, outputs = shape_.out_channels;
 #pragma omp for
     for (std::int64_t pair = 0; pair < pairs(); ++pair) {
       const std::int64_t first = pair * kPair * kGroup, lanes = vectors_of(pair) * kGroup;
-      float* to = packed + first * outputs * taps_;
+      P* to = packed + first * outputs * taps_;
       for (std::int64_t o = 0; o < outputs; ++o) {
         const float* from = w + (o * inputs + first) * taps_;
         for (std::int64_t tap = 0; tap < taps_; ++tap) {
+          P* row = to + ((taps_ - 1 - tap) * outputs + o) / kDepth * lanes * kDepth + o % kDepth;
           for (std::int64_t i = 0; i < lanes; ++i) {
-            to[((taps_ - 1 - tap) * outputs + o) * lanes + i] = from[i * taps_ + tap];
+            row[i * kDepth] = packed_weight(from[i * taps_ + tap]);
           }
         }
       }
@@ -364,15 +407,18 @@ class CpuNormConvolution final : public NormConvolution {
   }
 
   // z of a tile and its neighbours, all input channels; kept, too, where the caller wants it.
-  void normalize_tile(const View& x, const Folded& folded, const Tile& tile, const View& kept, float* z) const {
+  void normalize_tile(const View& x, const Folded& folded, const Tile& tile, const View& kept, P* z) const {
     for (std::int64_t v = 0; v < in_; ++v, z += forward_.plane()) {
       const AffineOf<Vector> f = affine_at(folded, v * kGroup);
-      cut(at(x, forward_, tile, v * kGroup), forward_, tile, z, [&](Vector value) { return f.forward(value, true); });
+      cut(at<T>(x, forward_, tile, v * kGroup), forward_, tile, z,
+          [&](Vector value) { return f.forward(value, true); });
       if (kept.data != nullptr) {
-        float* to = at(kept, forward_, tile, v * kGroup);
-        const float* inside = z + forward_.halo * (forward_.stride() + kGroup);
-        for (std::int64_t r = 0; r < tile.rows; ++r) {
-          std::copy_n(inside + r * forward_.stride(), tile.width * kGroup, to + r * tile.width * kGroup);
+        T* to = at<T>(kept, forward_, tile, v * kGroup);
+        const P* inside = z + forward_.halo * (forward_.stride() + kGroup);
+        for (std::int64_t r = 0; r < tile.rows; ++r, to += tile.width * kGroup, inside += forward_.stride()) {
+          for (std::int64_t p = 0; p < tile.width * kGroup; p += kGroup) {
+            store(load(inside + p), to + p);
+          }
         }
       }
     }
@@ -385,15 +431,15 @@ class CpuNormConvolution final : public NormConvolution {
     }
     const Tile wanted = tile_at(forward_, next);
     const std::int64_t products = (tile.pixels() / (2 * kRun) + 1) * ((out_ + kPair - 1) / kPair);
-    return {at(x, forward_, wanted, 0), in_, x.block_stride, wanted.pixels(), products};
+    return {at<T>(x, forward_, wanted, 0), in_, x.block_stride, wanted.pixels(), products};
   }
 
-  void multiply_tile(const float* z, const float* weights, const Tile& tile, const View& y, Ahead& ahead) const {
+  void multiply_tile(const P* z, const P* weights, const Tile& tile, const View& y, Ahead& ahead) const {
     const std::int64_t vector_stride = y.block_stride;
     for (std::int64_t v = 0; v < out_; v += kPair) {
       with_vectors(std::min<std::int64_t>(kPair, out_ - v), [&](auto vectors) {
         convolve_tile<vectors>(z, {tile.rows, tile.width, forward_.stride()}, {forward_reach_.data(), taps_ * in_},
-                               weights + v * kGroup * shape_.input.c * taps_, at(y, forward_, tile, v * kGroup),
+                               weights + v * kGroup * shape_.input.c * taps_, at<T>(y, forward_, tile, v * kGroup),
                                vector_stride, ahead);
       });
     }
@@ -411,28 +457,65 @@ class CpuNormConvolution final : public NormConvolution {
     const std::int64_t next = last ? begin : pair + 1, channel = next * kPair * kGroup, count = vectors_of(next);
     const std::int64_t products = taps_ * shape_.out_channels / kOutputs;
     const View& values = z.data != nullptr ? z : x;
-    Wanted wanted{{at(values, backward_, tile, channel), count, values.block_stride, tile.pixels(), products},
-                  {at(s, backward_, tile, channel), count, s.block_stride, tile.pixels(), products, true},
+    Wanted wanted{{at<T>(values, backward_, tile, channel), count, values.block_stride, tile.pixels(), products},
+                  {at<T>(s, backward_, tile, channel), count, s.block_stride, tile.pixels(), products, true},
                   {}};
     if (index + 1 < backward_.tiles()) {
       const Tile following = tile_at(backward_, index + 1);
       const std::int64_t share = out_ * (pair - begin) / (end - begin),
                          until = out_ * (pair + 1 - begin) / (end - begin);
       if (until > share) {
-        wanted.dy = {at(dy, backward_, following, share * kGroup), until - share, dy.block_stride, following.pixels(),
-                     following.pixels() / (2 * kRun) + 1};
+        wanted.dy = {at<T>(dy, backward_, following, share * kGroup), until - share, dy.block_stride,
+                     following.pixels(), following.pixels() / (2 * kRun) + 1};
       }
     }
     return wanted;
   }
 
   Source gradient_tile(const View& dy, const Tile& tile, const Scratch& scratch) const {
+    const std::int64_t inside = backward_.halo * (backward_.stride() + kGroup);
     for (std::int64_t v = 0; v < out_; ++v) {
-      cut(at(dy, backward_, tile, v * kGroup), backward_, tile, scratch.dy + v * backward_.plane(),
-          [](Vector value) { return value; });
+      P* to = scratch.dy + v * backward_.plane();
+      cut(at<T>(dy, backward_, tile, v * kGroup), backward_, tile, to, [](Vector value) { return value; });
+      if constexpr (kDepth > 1) {
+        pair_pixels(to + inside, {tile.rows, tile.width, backward_.stride()}, 0, pixel_groups(tile.width),
+                    scratch.dy_pairs + v * paired_plane(), paired_stride());
+      }
     }
-    return {scratch.dy, scratch.dy + backward_.halo * (backward_.stride() + kGroup), backward_.stride(),
-            backward_.plane()};
+    return {scratch.dy, kDepth > 1 ? ByPixels{scratch.dy_pairs, paired_stride(), paired_plane()}
+                                   : ByPixels{scratch.dy + inside, backward_.stride(), backward_.plane()}};
+  }
+
+  // z of the vector v of a pair, with neighbours.
+  void activation_tile(const View& x, const Folded& folded, const View& z, const Tile& tile, std::int64_t channel,
+                       std::int64_t v, const Scratch& scratch) const {
+    P* to = scratch.z + v * backward_.plane();
+    if (z.data != nullptr) {
+      cut(at<T>(z, backward_, tile, channel), backward_, tile, to, [](Vector value) { return value; });
+    } else {
+      const AffineOf<Vector> f = affine_at(folded, channel);
+      cut(at<T>(x, backward_, tile, channel), backward_, tile, to,
+          [&](Vector value) { return f.forward(value, true); });
+    }
+    if constexpr (kDepth > 1) {
+      const std::int64_t halo = backward_.halo;
+      for (std::int64_t parity = 0; parity < parities(); ++parity) {
+        pair_pixels(to, {tile.rows + 2 * halo, tile.width + 2 * halo, backward_.stride()}, parity,
+                    pixel_groups(tile.width), scratch.z_pairs + (v * parities() + parity) * paired_plane(),
+                    paired_stride());
+      }
+    }
+  }
+  // The same, as the products of a tap read it.
+  ByPixels activation_at(std::int64_t tap, const Scratch& scratch) const {
+    const std::int64_t row = tap / shape_.kernel, column = tap % shape_.kernel;
+    if constexpr (kDepth > 1) {
+      return {scratch.z_pairs + column % kDepth * paired_plane() + row * paired_stride() +
+                  column / kDepth * kDepth * kGroup,
+              paired_stride(), parities() * paired_plane()};
+    } else {
+      return {scratch.z + row * backward_.stride() + column * kGroup, backward_.stride(), backward_.plane()};
+    }
   }
 
   float* weight_sums(const BackwardMemory& m, std::int64_t part, std::int64_t pair) const {
@@ -445,35 +528,29 @@ class CpuNormConvolution final : public NormConvolution {
     const std::int64_t first = pair * kPair * kGroup;
     with_vectors(vectors_of(pair), [&](auto vectors) {
       for (int v = 0; v < vectors; ++v) {
-        const std::int64_t channel = first + v * kGroup;
-        float* to = scratch.z + v * backward_.plane();
-        if (z.data != nullptr) {
-          cut(at(z, backward_, tile, channel), backward_, tile, to, [](Vector value) { return value; });
-        } else {
-          const AffineOf<Vector> f = affine_at(folded, channel);
-          cut(at(x, backward_, tile, channel), backward_, tile, to,
-              [&](Vector value) { return f.forward(value, true); });
-        }
+        activation_tile(x, folded, z, tile, first + v * kGroup, v, scratch);
       }
+      const std::int64_t groups = (tile.width + kDepth - 1) / kDepth;
       for (std::int64_t tap = 0; tap < taps_; ++tap) {
-        const float* shifted = scratch.z + tap / shape_.kernel * backward_.stride() + tap % shape_.kernel * kGroup;
+        const ByPixels by = activation_at(tap, scratch), from = dy.pixels;
         float* to = weight_sums(m, part, pair) + tap * shape_.out_channels * vectors * kGroup;
         for (std::int64_t o = 0; o < shape_.out_channels; o += kOutputs, to += kOutputs * vectors * kGroup) {
-          sum_over_pixels<vectors>(dy.inside + o / kGroup * dy.plane + o % kGroup, dy.stride, shifted,
-                                   {tile.rows, tile.width, backward_.stride()}, backward_.plane(), to);
+          sum_over_pixels<vectors>(from.data + o / kGroup * from.plane + o % kGroup * kDepth, from.stride, by.data,
+                                   {tile.rows, groups, by.stride}, by.plane, to);
           wanted.x.step();
           wanted.s.step();
         }
       }
-      convolve_tile<vectors>(dy.padded, {tile.rows, tile.width, dy.stride}, {backward_reach_.data(), taps_ * out_},
-                             m.weights + first * taps_ * shape_.out_channels, scratch.dz, backward_.numbers(),
-                             wanted.dy);
+      convolve_tile<vectors>(dy.padded, {tile.rows, tile.width, backward_.stride()},
+                             {backward_reach_.data(), taps_ * out_}, m.weights + first * taps_ * shape_.out_channels,
+                             scratch.dz, backward_.numbers(), wanted.dy);
       for (int v = 0; v < vectors; ++v) {
         const std::int64_t channel = first + v * kGroup;
-        affine_backward_line<kGroup>(
-            {at(x, backward_, tile, channel), kGroup}, {scratch.dz + v * backward_.numbers(), kGroup},
-            {at(s, backward_, tile, channel), kGroup}, tile.pixels(), group_at(folded, channel), true, accumulate,
-            sums.at(part, 0, channel), sums.at(part, 1, channel));
+        affine_backward_line(Line<T, kGroup>{at<T>(x, backward_, tile, channel)},
+                             Line<float, kGroup>{scratch.dz + v * backward_.numbers()},
+                             Line<T, kGroup>{at<T>(s, backward_, tile, channel)}, tile.pixels(),
+                             group_at(folded, channel), true, accumulate, sums.at(part, 0, channel),
+                             sums.at(part, 1, channel));
       }
     });
   }
@@ -523,14 +600,20 @@ class CpuNormConvolution final : public NormConvolution {
 }  // namespace
 
 std::unique_ptr<NormConvolution> make_cpu_norm_convolution(const ConvolutionShape& shape, Layout layout,
-                                                           std::int64_t lanes, int threads) {
+                                                           std::int64_t lanes, int threads, bool pairs) {
   shape.validate();
   const bool same = shape.stride == 1 && (shape.kernel == 1 || shape.kernel == 3) && shape.padding == shape.kernel / 2;
   const bool whole = shape.input.c % kGroup == 0 && shape.out_channels % kGroup == 0;
-  if (kLanes != lanes || !same || !whole || shape.precision != Precision::kFloat32) {
+  if (kLanes != lanes || !same || !whole || shape.precision == Precision::kTensorFloat32) {
     return nullptr;
   }
-  return std::make_unique<CpuNormConvolution>(shape, layout, threads);
+  if (shape.precision == Precision::kFloat32) {
+    return std::make_unique<CpuNormConvolution<float, float>>(shape, layout, threads);
+  }
+  if (pairs) {
+    return std::make_unique<CpuNormConvolution<BFloat16, BFloat16>>(shape, layout, threads);
+  }
+  return std::make_unique<CpuNormConvolution<BFloat16, float>>(shape, layout, threads);
 }
 
 }  // namespace densetree

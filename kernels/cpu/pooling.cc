@@ -9,11 +9,10 @@
 namespace densetree {
 namespace {
 
-using cpu::common_lanes;
 using cpu::for_each_line;
 using cpu::Line;
-using cpu::line_of;
-using cpu::with_lanes;
+using cpu::Walk;
+using cpu::with_lines;
 
 struct Window {
   std::int64_t in_h, in_w, out_h, out_w;
@@ -57,8 +56,8 @@ int first_tap(const Window& w, std::int64_t row, std::int64_t column) {
   return static_cast<int>(i * w.kernel + j);
 }
 
-template <int kLanes>
-void max_line(const Window& w, Line<float> x, Line<float> y, std::uint8_t* choice) {
+template <class T, int kLanes>
+void max_line(const Window& w, Line<T, kLanes> x, Line<T, kLanes> y, std::uint8_t* choice) {
   using G = cpu::Group<kLanes>;
   for (std::int64_t row = 0; row < w.out_h; ++row) {
     for (std::int64_t column = 0; column < w.out_w; ++column) {
@@ -70,7 +69,7 @@ void max_line(const Window& w, Line<float> x, Line<float> y, std::uint8_t* choic
       }
       for_each_tap(w, row, column, [&](std::int64_t pixel, int tap) {
         for (int part = 0; part < G::kParts; ++part) {
-          const auto value = G::load(x.at<kLanes>(pixel) + part * G::kWidth);
+          const auto value = G::load(x.at(pixel) + part * G::kWidth);
           const auto better = (value > best[part]) | (value != value);  // a NaN wins and stays, as in torch
           best[part] = better ? value : best[part];
           winner[part] = better ? typename G::Int{} + tap : winner[part];
@@ -78,7 +77,7 @@ void max_line(const Window& w, Line<float> x, Line<float> y, std::uint8_t* choic
       });
       const std::int64_t pixel = row * w.out_w + column;
       for (int part = 0; part < G::kParts; ++part) {
-        G::store(best[part], y.at<kLanes>(pixel) + part * G::kWidth);
+        G::store(best[part], y.at(pixel) + part * G::kWidth);
         if (choice) {
           G::store_bytes(winner[part], choice + pixel * 16 + part * G::kWidth);
         }
@@ -87,30 +86,55 @@ void max_line(const Window& w, Line<float> x, Line<float> y, std::uint8_t* choic
   }
 }
 
-template <int kLanes>
-void max_backward_line(const Window& w, Line<float> dy, const std::uint8_t* choice, Line<float> dx) {
-  using G = cpu::Group<kLanes>;
-  for (std::int64_t p = 0; p < w.in_h * w.in_w; ++p) {
-    std::fill_n(dx.at<kLanes>(p), kLanes, 0.0f);
+// The windows along one axis that a pixel lies in, for one pixel after another.
+class Covering {
+ public:
+  Covering(const Window& w, std::int64_t windows)
+      : stride_(w.stride), kernel_(w.kernel), windows_(windows), at_(w.padding - 1) {}
+  void advance() {
+    ++at_;
+    while (begin_ * stride_ + kernel_ <= at_) ++begin_;
+    while (end_ < windows_ && end_ * stride_ <= at_) ++end_;
   }
-  for (std::int64_t row = 0; row < w.out_h; ++row) {
-    for (std::int64_t column = 0; column < w.out_w; ++column) {
-      const std::int64_t pixel = row * w.out_w + column;
+  std::int64_t begin() const { return begin_; }
+  std::int64_t end() const { return end_; }
+  std::int64_t tap(std::int64_t window) const { return at_ - window * stride_; }  // its place in that window
+
+ private:
+  std::int64_t stride_, kernel_, windows_, at_, begin_ = 0, end_ = 0;
+};
+
+// Every input pixel gathers from the windows over it, in their order.
+template <class T, int kLanes>
+void max_backward_line(const Window& w, Line<T, kLanes> dy, const std::uint8_t* choice, Line<T, kLanes> dx) {
+  using G = cpu::Group<kLanes>;
+  Covering rows(w, w.out_h);
+  for (std::int64_t row = 0; row < w.in_h; ++row) {
+    rows.advance();
+    Covering columns(w, w.out_w);
+    for (std::int64_t column = 0; column < w.in_w; ++column) {
+      columns.advance();
+      typename G::Float sum[G::kParts] = {};
+      for (std::int64_t i = rows.begin(); i < rows.end(); ++i) {
+        for (std::int64_t j = columns.begin(); j < columns.end(); ++j) {
+          const auto tap = static_cast<std::int32_t>(rows.tap(i) * w.kernel + columns.tap(j));
+          const std::int64_t pixel = i * w.out_w + j;
+          for (int part = 0; part < G::kParts; ++part) {
+            const int lane = part * G::kWidth;
+            const auto gradient = G::load(dy.at(pixel) + lane);
+            sum[part] += G::load_bytes(choice + pixel * 16 + lane) == tap ? gradient : typename G::Float{};
+          }
+        }
+      }
       for (int part = 0; part < G::kParts; ++part) {
-        const int lane = part * G::kWidth;
-        const auto gradient = G::load(dy.at<kLanes>(pixel) + lane);
-        const auto winner = G::load_bytes(choice + pixel * 16 + lane);
-        for_each_tap(w, row, column, [&](std::int64_t in, int tap) {
-          float* to = dx.at<kLanes>(in) + lane;
-          G::store(G::load(to) + (winner == tap ? gradient : typename G::Float{}), to);
-        });
+        G::store(sum[part], dx.at(row * w.in_w + column) + part * G::kWidth);
       }
     }
   }
 }
 
-template <int kLanes>
-void average_line(const Window& w, Line<float> x, Line<float> y) {
+template <class T, int kLanes>
+void average_line(const Window& w, Line<T, kLanes> x, Line<T, kLanes> y) {
   using G = cpu::Group<kLanes>;
   const float scale = 1.0f / static_cast<float>(w.kernel * w.kernel);
   for (std::int64_t row = 0; row < w.out_h; ++row) {
@@ -118,27 +142,32 @@ void average_line(const Window& w, Line<float> x, Line<float> y) {
       typename G::Float sum[G::kParts] = {};
       for_each_tap(w, row, column, [&](std::int64_t pixel, int) {
         for (int part = 0; part < G::kParts; ++part) {
-          sum[part] += G::load(x.at<kLanes>(pixel) + part * G::kWidth);
+          sum[part] += G::load(x.at(pixel) + part * G::kWidth);
         }
       });
       for (int part = 0; part < G::kParts; ++part) {
-        G::store(sum[part] * scale, y.at<kLanes>(row * w.out_w + column) + part * G::kWidth);
+        G::store(sum[part] * scale, y.at(row * w.out_w + column) + part * G::kWidth);
       }
     }
   }
 }
 
-template <int kLanes>
-void average_backward_line(const Window& w, Line<float> dy, Line<float> dx) {
+template <class T, int kLanes>
+void average_backward_line(const Window& w, Line<T, kLanes> dy, Line<T, kLanes> dx) {
+  using G = cpu::Group<kLanes>;
   const float scale = 1.0f / static_cast<float>(w.kernel * w.kernel);
   for (std::int64_t row = 0; row < w.in_h; ++row) {
-    for (std::int64_t column = 0; column < w.in_w; ++column) {
-      const std::int64_t i = row / w.kernel, j = column / w.kernel;
-      const bool covered = i < w.out_h && j < w.out_w;
-      const float* from = dy.data + (covered ? i * w.out_w + j : 0) * dy.stride;
-      for (int l = 0; l < kLanes; ++l) {
-        dx.data[(row * w.in_w + column) * dx.stride + l] = covered ? from[l] * scale : 0.0f;
+    const std::int64_t i = row / w.kernel;
+    std::int64_t column = 0;
+    for (std::int64_t j = 0; i < w.out_h && j < w.out_w; ++j) {
+      for (int k = 0; k < w.kernel; ++k, ++column) {
+        for (int lane = 0; lane < kLanes; lane += G::kWidth) {
+          G::store(G::load(dy.at(i * w.out_w + j) + lane) * scale, dx.at(row * w.in_w + column) + lane);
+        }
       }
+    }
+    for (; column < w.in_w; ++column) {  // beyond the last whole window
+      std::fill_n(dx.at(row * w.in_w + column), kLanes, T{});
     }
   }
 }
@@ -147,58 +176,58 @@ void average_backward_line(const Window& w, Line<float> dy, Line<float> dx) {
 
 void CpuDevice::max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) {
   const Window window = window_of("max_pool", x, y, kernel, stride, padding);
-  with_lanes(common_lanes(x, y), [&](auto lanes) {
-    for_each_line(threads_, y.n, y.c, lanes, [&](std::int64_t n, std::int64_t c) {
-      max_line<lanes>(window, line_of(x, n, c), line_of(y, n, c), choice ? choice_line(choice, y, n, c) : nullptr);
+  with_lines("max_pool", {x, y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(threads_, y.n, y.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      max_line(window, walk.line(x, n, c), walk.line(y, n, c), choice ? choice_line(choice, y, n, c) : nullptr);
     });
+    walk.clear_padding(y);
   });
-  cpu::clear_padding(y);
 }
 
 void CpuDevice::max_pool_backward(const View& dy, const std::uint8_t* choice, int kernel, int stride, int padding,
                                   const View& dx) {
   const Window window = window_of("max_pool_backward", dx, dy, kernel, stride, padding);
-  with_lanes(common_lanes(dy, dx), [&](auto lanes) {
-    for_each_line(threads_, dy.n, dy.c, lanes, [&](std::int64_t n, std::int64_t c) {
-      max_backward_line<lanes>(window, line_of(dy, n, c), choice_line(const_cast<std::uint8_t*>(choice), dy, n, c),
-                               line_of(dx, n, c));
+  with_lines("max_pool_backward", {dy, dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(threads_, dy.n, dy.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      max_backward_line(window, walk.line(dy, n, c), choice_line(const_cast<std::uint8_t*>(choice), dy, n, c),
+                        walk.line(dx, n, c));
     });
+    walk.clear_padding(dx);
   });
-  cpu::clear_padding(dx);
 }
 
 void CpuDevice::average_pool(const View& x, int kernel, const View& y) {
   const Window window = window_of("average_pool", x, y, kernel, kernel, 0);
-  with_lanes(common_lanes(x, y), [&](auto lanes) {
-    for_each_line(threads_, y.n, y.c, lanes, [&](std::int64_t n, std::int64_t c) {
-      average_line<lanes>(window, line_of(x, n, c), line_of(y, n, c));
+  with_lines("average_pool", {x, y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(threads_, y.n, y.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      average_line(window, walk.line(x, n, c), walk.line(y, n, c));
     });
+    walk.clear_padding(y);
   });
-  cpu::clear_padding(y);
 }
 
 void CpuDevice::average_pool_backward(const View& dy, int kernel, const View& dx) {
   const Window window = window_of("average_pool_backward", dx, dy, kernel, kernel, 0);
-  with_lanes(common_lanes(dy, dx), [&](auto lanes) {
-    for_each_line(threads_, dy.n, dy.c, lanes, [&](std::int64_t n, std::int64_t c) {
-      average_backward_line<lanes>(window, line_of(dy, n, c), line_of(dx, n, c));
+  with_lines("average_pool_backward", {dy, dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(threads_, dy.n, dy.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      average_backward_line(window, walk.line(dy, n, c), walk.line(dx, n, c));
     });
+    walk.clear_padding(dx);
   });
-  cpu::clear_padding(dx);
 }
 
 void CpuDevice::global_average_pool(const View& x, float* y) {
   const double scale = 1.0 / static_cast<double>(x.pixels());
-  with_lanes(common_lanes(x), [&](auto lanes) {
-    for_each_line(threads_, x.n, x.c, lanes, [&](std::int64_t n, std::int64_t c) {
-      const Line<float> line = line_of(x, n, c);
-      double sum[lanes] = {};
+  with_lines("global_average_pool", {x}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(threads_, x.n, x.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      const auto line = walk.line(x, n, c);
+      double sum[kLanes] = {};
       for (std::int64_t p = 0; p < x.pixels(); ++p) {
-        for (int l = 0; l < lanes; ++l) {
-          sum[l] += line.data[p * line.stride + l];
+        for (int l = 0; l < kLanes; ++l) {
+          sum[l] += to_float(line.at(p)[l]);
         }
       }
-      for (int l = 0; l < lanes; ++l) {
+      for (int l = 0; l < kLanes; ++l) {
         y[n * x.c + c + l] = static_cast<float>(sum[l] * scale);
       }
     });
@@ -207,17 +236,17 @@ void CpuDevice::global_average_pool(const View& x, float* y) {
 
 void CpuDevice::global_average_pool_backward(const float* dy, const View& dx) {
   const float scale = 1.0f / static_cast<float>(dx.pixels());
-  with_lanes(common_lanes(dx), [&](auto lanes) {
-    for_each_line(threads_, dx.n, dx.c, lanes, [&](std::int64_t n, std::int64_t c) {
-      const Line<float> line = line_of(dx, n, c);
+  with_lines("global_average_pool_backward", {dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(threads_, dx.n, dx.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      const auto line = walk.line(dx, n, c);
       for (std::int64_t p = 0; p < dx.pixels(); ++p) {
-        for (int l = 0; l < lanes; ++l) {
-          line.data[p * line.stride + l] = dy[n * dx.c + c + l] * scale;
+        for (int l = 0; l < kLanes; ++l) {
+          line.at(p)[l] = rounded_to<T>(dy[n * dx.c + c + l] * scale);
         }
       }
     });
+    walk.clear_padding(dx);
   });
-  cpu::clear_padding(dx);
 }
 
 }  // namespace densetree

@@ -3,13 +3,30 @@
 // Activations are slabs: kLanes channels of a pixel lie side by side, then the next pixel. A vector holds kLanes
 // channels of one pixel. The blocks below are as large as the registers allow, so that a product of two numbers in
 // memory costs less than one load: 14 pixels × 2 vectors of sums with AVX-512, 6 × 2 with AVX2.
+//
+// Numbers are fp32, or bf16 in pairs whose two products go into one fp32 sum: twice the products per instruction, and
+// the same loops over half as many 32-bit elements.
 #pragma once
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 #include <array>
+#include <bit>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
+#include "kernels/core/bfloat16.h"
+
 namespace densetree::cpu {
+
+#ifdef __AVX512BF16__
+inline constexpr bool kMultipliesBFloat16 = true;  // there is an instruction that multiplies pairs of bf16
+#else
+inline constexpr bool kMultipliesBFloat16 = false;
+#endif
 
 #if defined(__AVX512F__)
 inline constexpr int kLanes = 16;  // of the vectors that this file is compiled for; 0: none worth the name
@@ -26,8 +43,14 @@ inline constexpr int kOutputs = 1;
 #endif
 inline constexpr int kPair = 2;  // vectors of sums beside each other
 
-typedef float Vector __attribute__((vector_size((kLanes > 0 ? kLanes : 1) * 4)));
-typedef float VectorInMemory __attribute__((vector_size((kLanes > 0 ? kLanes : 1) * 4), aligned(4), may_alias));
+inline constexpr int kVectorBytes = (kLanes > 0 ? kLanes : 1) * 4;
+typedef float Vector __attribute__((vector_size(kVectorBytes)));
+typedef float VectorInMemory __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+typedef std::uint32_t Pairs __attribute__((vector_size(kVectorBytes)));  // two bf16 each
+typedef std::uint32_t PairsInMemory __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+typedef std::uint32_t PairInMemory __attribute__((may_alias));
+typedef std::uint16_t Shorts __attribute__((vector_size(kVectorBytes / 2)));
+typedef std::uint16_t ShortsInMemory __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
 
 inline Vector load(const float* from) {
   return *reinterpret_cast<const VectorInMemory*>(from);
@@ -35,6 +58,78 @@ inline Vector load(const float* from) {
 inline void store(Vector value, float* to) {
   *reinterpret_cast<VectorInMemory*>(to) = value;
 }
+
+// The bits of bf16, each in the lower half of a lane. By name: see lanes.h.
+inline Pairs load_bits(const BFloat16* from) {
+  const auto bits = *reinterpret_cast<const ShortsInMemory*>(from);
+#ifdef __AVX512F__
+  return reinterpret_cast<Pairs>(_mm512_maskz_cvtepu16_epi32(0xFFFF, reinterpret_cast<__m256i>(bits)));
+#else
+  return __builtin_convertvector(bits, Pairs);
+#endif
+}
+// The bits of the nearest bf16 in the upper half of each lane, and zeros below.
+inline Pairs rounded_bits(Vector value) {
+  const auto bits = reinterpret_cast<Pairs>(value);
+  const Pairs nearest = bits + 0x7FFF + (bits >> 16 & 1);
+  return (value != value ? bits | 0x400000 : nearest) & 0xFFFF0000;
+}
+inline Vector load(const BFloat16* from) {
+  return reinterpret_cast<Vector>(load_bits(from) << 16);
+}
+inline void store(Vector value, BFloat16* to) {
+#ifdef __AVX512BF16__
+  const auto rounded = reinterpret_cast<Shorts>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(value)));
+#else
+  const Pairs bits = rounded_bits(value) >> 16;
+#ifdef __AVX512F__
+  const auto rounded = reinterpret_cast<Shorts>(_mm512_maskz_cvtepi32_epi16(0xFFFF, reinterpret_cast<__m512i>(bits)));
+#else
+  const auto rounded = __builtin_convertvector(bits, Shorts);
+#endif
+#endif
+  *reinterpret_cast<ShortsInMemory*>(to) = rounded;
+}
+
+// Numbers as a T holds them.
+template <class T>
+Vector as(Vector value) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    return reinterpret_cast<Vector>(rounded_bits(value));
+  } else {
+    return value;
+  }
+}
+
+// How numbers are multiplied: kDepth of them side by side, for the same sum.
+template <class T>
+struct Numbers;
+
+template <>
+struct Numbers<float> {
+  static constexpr int kDepth = 1;
+  using Lanes = Vector;
+  static Lanes load(const float* from) { return cpu::load(from); }
+  static void add_product(Vector& sum, Lanes a, const float* b) { sum += a * *b; }
+};
+
+template <>
+struct Numbers<BFloat16> {
+  static constexpr int kDepth = 2;
+  using Lanes = Pairs;
+  static Lanes load(const BFloat16* from) { return *reinterpret_cast<const PairsInMemory*>(from); }
+  static void add_product(Vector& sum, Lanes a, const BFloat16* b) {
+    const std::uint32_t pair = *reinterpret_cast<const PairInMemory*>(b);
+#ifdef __AVX512BF16__
+    sum = reinterpret_cast<Vector>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(a),
+                                                    reinterpret_cast<__m512bh>(Pairs{} + pair)));
+#else
+    // The instruction's order: the second product first. Products of two bf16 are exact in fp32.
+    sum += reinterpret_cast<Vector>(a & 0xFFFF0000) * std::bit_cast<float>(pair & 0xFFFF0000);
+    sum += reinterpret_cast<Vector>(a << 16) * std::bit_cast<float>(pair << 16);
+#endif
+  }
+};
 
 // Where a sum over input channels finds them: slab i of the pixel at p lies at p + offsets[i].
 struct Slabs {
@@ -44,28 +139,29 @@ struct Slabs {
 
 // Sums over channels, for kRuns runs of kRows pixels each, overwriting y:
 //   y[run][row][v] = Σ_i Σ_l x[run][row + offsets[i] + l] · w[i][l][v],  v < kVectors
-// Vector v of a pixel of y lies v·vector_stride further on; w is [count][kLanes][kVectors][kLanes].
-template <int kRuns, int kRows, int kVectors>
-void sum_over_channels(const std::array<const float*, kRuns>& x, Slabs slabs, const float* w,
-                       const std::array<float*, kRuns>& y, std::int64_t vector_stride) {
+// Vector v of a pixel of y lies v·vector_stride further on; w is [count][kLanes / kDepth][kVectors][kLanes][kDepth].
+template <int kRuns, int kRows, int kVectors, class T, class Sum>
+void sum_over_channels(const std::array<const T*, kRuns>& x, Slabs slabs, const T* w, const std::array<Sum*, kRuns>& y,
+                       std::int64_t vector_stride) {
+  using N = Numbers<T>;
   Vector sums[kRuns][kRows][kVectors] = {};
   for (std::int64_t i = 0; i < slabs.count; ++i) {
-    std::array<const float*, kRuns> from;
+    std::array<const T*, kRuns> from;
     for (int run = 0; run < kRuns; ++run) {
       from[run] = x[run] + slabs.offsets[i];
     }
 #pragma GCC unroll 4
-    for (int l = 0; l < kLanes; ++l, w += kVectors * kLanes) {
-      Vector weights[kVectors];
+    for (int l = 0; l < kLanes; l += N::kDepth, w += kVectors * kLanes * N::kDepth) {
+      typename N::Lanes weights[kVectors];
       for (int v = 0; v < kVectors; ++v) {
-        weights[v] = load(w + v * kLanes);
+        weights[v] = N::load(w + v * kLanes * N::kDepth);
       }
 #pragma GCC unroll 2
       for (int run = 0; run < kRuns; ++run) {
 #pragma GCC unroll 8
         for (int row = 0; row < kRows; ++row) {
           for (int v = 0; v < kVectors; ++v) {
-            sums[run][row][v] += weights[v] * from[run][row * kLanes + l];
+            N::add_product(sums[run][row][v], weights[v], from[run] + row * kLanes + l);
           }
         }
       }
@@ -85,12 +181,29 @@ struct Rows {
   std::int64_t rows, width, stride;
 };
 
+// kDepth pixels side by side for each channel, which is how sums over pixels read them:
+//   to[row][i][l][d] = from[row][first + kDepth·i + d][l],  i < groups, zeros for pixels from rows.width on
+// A row of `to` is to_stride numbers long.
+inline void pair_pixels(const BFloat16* from, const Rows& rows, std::int64_t first, std::int64_t groups, BFloat16* to,
+                        std::int64_t to_stride) {
+  for (std::int64_t row = 0; row < rows.rows; ++row, from += rows.stride, to += to_stride) {
+    for (std::int64_t i = 0; i < groups; ++i) {
+      const std::int64_t pixel = first + 2 * i;
+      const Pairs low = pixel < rows.width ? load_bits(from + pixel * kLanes) : Pairs{};
+      const Pairs high = pixel + 1 < rows.width ? load_bits(from + (pixel + 1) * kLanes) : Pairs{};
+      *reinterpret_cast<PairsInMemory*>(to + i * 2 * kLanes) = low | high << 16;
+    }
+  }
+}
+
 // Sums over pixels, adding to dw[kOutputs][kVectors][kLanes]:
 //   dw[o][v] += Σ_row Σ_p dy[row][p][o] · z[row][p][v]
-// dy points at the first of kOutputs channels; vector v of z lies v·vector_stride further on.
-template <int kVectors>
-void sum_over_pixels(const float* dy, std::int64_t dy_stride, const float* z, const Rows& rows,
-                     std::int64_t vector_stride, float* dw) {
+// dy points at the first of kOutputs channels; vector v of z lies v·vector_stride further on. Both have kDepth pixels
+// side by side for each channel, and rows.width counts such groups.
+template <int kVectors, class T>
+void sum_over_pixels(const T* dy, std::int64_t dy_stride, const T* z, const Rows& rows, std::int64_t vector_stride,
+                     float* dw) {
+  using N = Numbers<T>;
   Vector sums[kOutputs][kVectors];
   for (int o = 0; o < kOutputs; ++o) {
     for (int v = 0; v < kVectors; ++v) {
@@ -98,17 +211,17 @@ void sum_over_pixels(const float* dy, std::int64_t dy_stride, const float* z, co
     }
   }
   for (std::int64_t row = 0; row < rows.rows; ++row) {
-    const float* from = dy + row * dy_stride;
-    const float* by = z + row * rows.stride;
-    for (std::int64_t p = 0; p < rows.width; ++p, from += kLanes, by += kLanes) {
-      Vector values[kVectors];
+    const T* from = dy + row * dy_stride;
+    const T* by = z + row * rows.stride;
+    for (std::int64_t p = 0; p < rows.width; ++p, from += kLanes * N::kDepth, by += kLanes * N::kDepth) {
+      typename N::Lanes values[kVectors];
       for (int v = 0; v < kVectors; ++v) {
-        values[v] = load(by + v * vector_stride);
+        values[v] = N::load(by + v * vector_stride);
       }
 #pragma GCC unroll 8
       for (int o = 0; o < kOutputs; ++o) {
         for (int v = 0; v < kVectors; ++v) {
-          sums[o][v] += values[v] * from[o];
+          N::add_product(sums[o][v], values[v], from + o * N::kDepth);
         }
       }
     }
@@ -124,13 +237,14 @@ void sum_over_pixels(const float* dy, std::int64_t dy_stride, const float* z, co
 class Ahead {
  public:
   // `vectors` vectors of channels of `pixels` pixels each, in about `steps` steps; `written`: to be written to.
-  Ahead(const float* from, std::int64_t vectors, std::int64_t vector_stride, std::int64_t pixels, std::int64_t steps,
+  template <class T>
+  Ahead(const T* from, std::int64_t vectors, std::int64_t vector_stride, std::int64_t pixels, std::int64_t steps,
         bool written = false)
-      : from_(from),
+      : from_(reinterpret_cast<const char*>(from)),
         vectors_(vectors),
-        stride_(vector_stride),
-        numbers_(pixels * kLanes),
-        piece_((vectors * pixels + steps - 1) / steps),
+        stride_(vector_stride * sizeof(T)),
+        bytes_(pixels * kLanes * sizeof(T)),
+        piece_((vectors * ((bytes_ + kLine - 1) / kLine) + steps - 1) / steps),
         written_(written) {}
   Ahead() = default;
 
@@ -141,23 +255,25 @@ class Ahead {
       } else {
         __builtin_prefetch(from_ + at_, 0, 2);
       }
-      at_ += kLanes;
-      if (at_ >= numbers_) {
+      at_ += kLine;
+      if (at_ >= bytes_) {
         at_ = 0, from_ += stride_, --vectors_;
       }
     }
   }
 
  private:
-  const float* from_ = nullptr;
-  std::int64_t vectors_ = 0, stride_ = 0, numbers_ = 0, piece_ = 0, at_ = 0;
+  static constexpr std::int64_t kLine = 64;  // of a cache
+
+  const char* from_ = nullptr;
+  std::int64_t vectors_ = 0, stride_ = 0, bytes_ = 0, piece_ = 0, at_ = 0;
   bool written_ = false;
 };
 
 // sum_over_channels for a whole tile. x and y point at its first pixel; a row of y follows the one before. A step of
 // `ahead` after every product.
-template <int kVectors>
-void convolve_tile(const float* x, const Rows& rows, Slabs slabs, const float* w, float* y, std::int64_t vector_stride,
+template <int kVectors, class T, class Sum>
+void convolve_tile(const T* x, const Rows& rows, Slabs slabs, const T* w, Sum* y, std::int64_t vector_stride,
                    Ahead& ahead) {
   const auto run_at = [&](std::int64_t index, std::int64_t per_row, std::int64_t first) {
     const std::int64_t row = index / per_row, pixel = first + index % per_row * kRun;
@@ -169,12 +285,12 @@ void convolve_tile(const float* x, const Rows& rows, Slabs slabs, const float* w
     std::int64_t index = 0;
     for (; index + 2 <= runs; index += 2) {
       const auto a = run_at(index, per_row, first), b = run_at(index + 1, per_row, first);
-      sum_over_channels<2, kRows, kVectors>({a.first, b.first}, slabs, w, {a.second, b.second}, vector_stride);
+      sum_over_channels<2, kRows, kVectors, T, Sum>({a.first, b.first}, slabs, w, {a.second, b.second}, vector_stride);
       ahead.step();
     }
     if (index < runs) {
       const auto a = run_at(index, per_row, first);
-      sum_over_channels<1, kRows, kVectors>({a.first}, slabs, w, {a.second}, vector_stride);
+      sum_over_channels<1, kRows, kVectors, T, Sum>({a.first}, slabs, w, {a.second}, vector_stride);
       ahead.step();
     }
   };

@@ -10,18 +10,10 @@
 namespace densetree::test {
 namespace {
 
-Values rounded_to_bf16(Values values) {
-  for (double& v : values) {
-    v = float_of_bfloat16(bfloat16_bits(static_cast<float>(v)));
-  }
-  return values;
-}
-
 // The same values twice, as an fp32 and as a bf16 view in memory of their own: whole, or with neighbours.
 class Twins {
  public:
-  Twins(Device& device, const Shape& shape, std::int64_t before, std::int64_t after, const Values& nchw)
-      : Twins(device, shape, before, after) {
+  Twins(Device& device, const Shape& shape, const Placement& place, const Values& nchw) : Twins(device, shape, place) {
     std::size_t value = 0;
     for (std::int64_t n = 0; n < shape.n; ++n)
       for (std::int64_t c = 0; c < shape.c; ++c)
@@ -34,15 +26,14 @@ class Twins {
     device.upload(narrow_.data(), narrow_values_.data(), narrow_values_.size() * sizeof(std::uint16_t));
     device.synchronize();
   }
-  Twins(Device& device, const Shape& shape, std::int64_t before, std::int64_t after)
-      : whole_{shape.n, before + shape.c + after, shape.h, shape.w},
-        wide_values_(static_cast<std::size_t>(whole_.elements()), 7.0f),
+  Twins(Device& device, const Shape& shape, const Placement& place)
+      : whole_{shape.n, place.before + shape.c + place.after, shape.h, shape.w},
+        wide_values_(static_cast<std::size_t>(storage_elements(whole_, place.layout)), 7.0f),
         narrow_values_(wide_values_.size(), bfloat16_bits(7.0f)),
         wide_(device, wide_values_),
         narrow_(device, narrow_values_),
-        wide_view_(make_view(wide_.data(), whole_, Layout::kInterleaved).slice(before, shape.c)),
-        narrow_view_(make_view(narrow_.data(), whole_, Layout::kInterleaved, DType::kBFloat16).slice(before, shape.c)) {
-  }
+        wide_view_(make_view(wide_.data(), whole_, place.layout).slice(place.before, shape.c)),
+        narrow_view_(make_view(narrow_.data(), whole_, place.layout, DType::kBFloat16).slice(place.before, shape.c)) {}
 
   const View& wide() const { return wide_view_; }
   const View& narrow() const { return narrow_view_; }
@@ -73,9 +64,9 @@ struct Place {
   Shape shape;
   std::int64_t before, after;
 };
-// 16-byte accesses and single elements, whole tensors and slices.
-const Place kPlaces[] = {
-    {{2, 16, 7, 5}, 0, 0}, {{2, 32, 6, 6}, 8, 24}, {{3, 5, 7, 5}, 0, 0}, {{1, 24, 4, 4}, 3, 8}, {{2, 8, 5, 3}, 4, 4}};
+// Whole vectors and single elements, whole tensors and slices, padded ones among them.
+const Place kPlaces[] = {{{2, 16, 7, 5}, 0, 0}, {{2, 32, 6, 6}, 8, 24},  {{3, 5, 7, 5}, 0, 0},
+                         {{1, 24, 4, 4}, 3, 8}, {{2, 32, 5, 4}, 16, 16}, {{2, 8, 5, 3}, 4, 4}};
 
 class BFloat16Test : public OpTest {
  protected:
@@ -85,10 +76,11 @@ class BFloat16Test : public OpTest {
     }
   }
   Twins twins(const Place& place, unsigned seed) const {
-    return Twins(device(), place.shape, place.before, place.after,
-                 rounded_to_bf16(random_values(place.shape.elements(), seed, -2, 2)));
+    return Twins(device(), place.shape, placement(place),
+                 rounded_to(DType::kBFloat16, random_values(place.shape.elements(), seed, -2, 2)));
   }
-  Twins empty(const Place& place) const { return Twins(device(), place.shape, place.before, place.after); }
+  Twins empty(const Place& place) const { return Twins(device(), place.shape, placement(place)); }
+  Placement placement(const Place& place) const { return {device().layout(Use::kStack), place.before, place.after}; }
 };
 
 struct Channels {
@@ -126,7 +118,7 @@ TEST_P(BFloat16Test, CopiesAndStatistics) {
 
 TEST_P(BFloat16Test, CopiesBetweenTypesAndLayouts) {
   const Place place{{2, 5, 4, 3}, 0, 0};
-  const Values values = rounded_to_bf16(random_values(place.shape.elements(), 2));
+  const Values values = rounded_to(DType::kBFloat16, random_values(place.shape.elements(), 2));
   const Twins x = twins(place, 2);
   Tensor planar(device(), place.shape, {Layout::kPlanar});
   device().copy_view(x.narrow(), planar.view());

@@ -47,8 +47,8 @@ class DeviceConvolution {
   DeviceConvolution(Device& device, const ConvolutionShape& shape)
       : device_(device),
         shape_(shape),
-        input_{device.layout(shape.input_use)},
-        output_{device.layout(shape.output_use)},
+        input_{device.layout(shape.input_use), 0, 0, type_of(shape)},
+        output_{device.layout(shape.output_use), 0, 0, type_of(shape)},
         made_(device.make_convolution(shape)) {}
 
   Values forward(const Values& x, const Values& w) {
@@ -81,6 +81,10 @@ class DeviceConvolution {
   }
 
  private:
+  static DType type_of(const ConvolutionShape& shape) {
+    return shape.precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+  }
+
   Device& device_;
   ConvolutionShape shape_;
   Placement input_, output_;
@@ -183,6 +187,36 @@ TEST_P(ConvolutionTest, TensorFloat32IsCloseWhereTheDeviceHasIt) {
     if (shape.input_use == Use::kInput) continue;
     expect_close(on_device.backward_data(d.dy, d.w), reference::convolution_backward_data(shape, d.dy, d.w),
                  times(reference::convolution_backward_data(shape, dy, w), kLoss), name_of_case(shape) + " data");
+  }
+}
+
+// Of operands that bf16 holds exactly the products are summed in fp32, and the result is rounded to bf16 once.
+TEST_P(ConvolutionTest, BFloat16RoundsOnceWhereTheDeviceHasIt) {
+  if (const std::string why_not = device().why_not(Precision::kBFloat16); !why_not.empty()) {
+    GTEST_SKIP() << why_not;
+  }
+  const auto tolerance = [](const Values& expected, const Values& scale) {
+    return plus(times(scale, kTolerance * kEps), bounded(expected, 0x1.01p-8, 0));
+  };
+  for (ConvolutionShape shape : cases()) {
+    shape.precision = Precision::kBFloat16;
+    Data d = data_for(shape);
+    for (Values* values : {&d.x, &d.w, &d.dy}) {
+      *values = rounded_to(DType::kBFloat16, std::move(*values));
+    }
+    const Values x = reference::absolute(d.x), w = reference::absolute(d.w), dy = reference::absolute(d.dy);
+    DeviceConvolution on_device(device(), shape);
+    const Values forward = reference::convolution_forward(shape, d.x, d.w);
+    expect_close(on_device.forward(d.x, d.w), forward, tolerance(forward, reference::convolution_forward(shape, x, w)),
+                 name_of_case(shape) + " forward");
+    const Values weights = reference::convolution_backward_weights(shape, d.x, d.dy);
+    expect_close(on_device.backward_weights(d.x, d.dy), weights,
+                 tolerance(weights, reference::convolution_backward_weights(shape, x, dy)),
+                 name_of_case(shape) + " weights");
+    if (shape.input_use == Use::kInput) continue;
+    const Values data = reference::convolution_backward_data(shape, d.dy, d.w);
+    expect_close(on_device.backward_data(d.dy, d.w), data,
+                 tolerance(data, reference::convolution_backward_data(shape, dy, w)), name_of_case(shape) + " data");
   }
 }
 

@@ -1,4 +1,6 @@
 // Batch norm, ReLU and convolution in one, against the three of them in float64, on the devices that have it.
+#include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/product.h"
 #include "tests/kernels/op_case.h"
 
 namespace densetree::test {
@@ -6,6 +8,11 @@ namespace {
 
 constexpr float kBatchNormEps = 1e-5f;
 constexpr double kTolerance = 6;  // × eps × Σ |terms|: a product's rounding, and that of the z it is made of
+
+// What storing a number, and multiplying by a stored one, may lose of it.
+double stored(DType type) {
+  return type == DType::kBFloat16 ? 0x1.01p-8 : 0;
+}
 
 ConvolutionShape convolution(const Shape& input, std::int64_t out, std::int64_t kernel) {
   ConvolutionShape shape;
@@ -31,8 +38,12 @@ std::vector<ConvolutionShape> cases() {
 }
 
 std::string name_of_case(const ConvolutionShape& s) {
-  return fmt::format("{}x{}, ({}, {}, {}, {}) to {}", s.kernel, s.kernel, s.input.n, s.input.c, s.input.h, s.input.w,
-                     s.out_channels);
+  return fmt::format("{} {}x{}, ({}, {}, {}, {}) to {}", name_of(s.precision), s.kernel, s.kernel, s.input.n, s.input.c,
+                     s.input.h, s.input.w, s.out_channels);
+}
+
+DType type_of(const ConvolutionShape& shape) {
+  return shape.precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
 }
 
 // Batch norm's parameters, and the distance of every z from the clamp: γ·x̂ + β is nowhere near zero, so that rounding
@@ -44,10 +55,11 @@ struct Data {
 
   explicit Data(const ConvolutionShape& shape) {
     const std::int64_t channels = shape.input.c;
+    const DType type = type_of(shape);
     x = random_values(shape.input.elements(), 1);
-    w = random_values(shape.weights(), 2);
-    dy = random_values(shape.output().elements(), 3);
-    s = random_values(shape.input.elements(), 4);
+    w = rounded_to(type, random_values(shape.weights(), 2));
+    dy = rounded_to(type, random_values(shape.output().elements(), 3));
+    s = rounded_to(type, random_values(shape.input.elements(), 4));
     affine = {random_values(channels, 5, -0.3, 0.3), random_values(channels, 6, 0.5, 2), random_values(channels, 7),
               random_values(channels, 8, -0.5, 0.5)};
     const std::int64_t pixels = shape.input.pixels();
@@ -55,27 +67,45 @@ struct Data {
       const std::int64_t c = i / pixels % channels;
       const double scale = affine.rstd[c] * affine.gamma[c];
       if (std::abs((x[i] - affine.mean[c]) * scale + affine.beta[c]) < 1e-3) {
-        x[i] = static_cast<float>(x[i] + 0.01 / std::max(std::abs(scale), 0.05));
+        x[i] += 0.01 / std::max(std::abs(scale), 0.05);
       }
     }
+    x = rounded_to(type, x);
     z = reference::affine_relu(shape.input, x, affine, true);
   }
 };
 
 class NormConvolutionTest : public OpTest {
  protected:
-  // Every case, where the device has a fused form of it.
+  // Every case in every precision, where the device has a fused form of it.
   void for_each_case(const std::function<void(const ConvolutionShape&, NormConvolution&)>& body) {
     int made = 0;
-    for (const ConvolutionShape& shape : cases()) {
-      if (const auto convolution = device().make_norm_convolution(shape, 0, 0)) {
-        ++made;
-        body(shape, *convolution);
+    for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
+      if (!device().why_not(precision).empty()) {
+        continue;
+      }
+      for (ConvolutionShape shape : cases()) {
+        shape.precision = precision;
+        for (const auto& convolution : forms_of(shape)) {
+          ++made;
+          body(shape, *convolution);
+        }
       }
     }
     if (made == 0) {
       GTEST_SKIP() << "this device has no fused batch norm and convolution";
     }
+  }
+  // The device's own, and the other way in which a CPU multiplies bf16.
+  std::vector<std::unique_ptr<NormConvolution>> forms_of(const ConvolutionShape& shape) {
+    std::vector<std::unique_ptr<NormConvolution>> forms;
+    forms.push_back(device().make_norm_convolution(shape, 0, 0));
+    if (shape.precision == Precision::kBFloat16 && device().info().name == "cpu") {
+      forms.push_back(make_cpu_norm_convolution(shape, device().layout(Use::kStack), cpu::kLanes,
+                                                device().info().threads, !cpu::kMultipliesBFloat16));
+    }
+    std::erase(forms, nullptr);
+    return forms;
   }
   // Channel parameters in device memory.
   struct DeviceAffine {
@@ -84,15 +114,18 @@ class NormConvolutionTest : public OpTest {
         : mean(device, a.mean), rstd(device, a.rstd), gamma(device, a.gamma), beta(device, a.beta) {}
     Affine get() const { return {mean.data(), rstd.data(), gamma.data(), beta.data()}; }
   };
-  Placement slab(std::int64_t before, std::int64_t after) { return {device().layout(Use::kStack), before, after}; }
+  Placement slab(std::int64_t before, std::int64_t after, DType type = DType::kFloat32) {
+    return {device().layout(Use::kStack), before, after, type};
+  }
 };
 
 TEST_P(NormConvolutionTest, ForwardWithStatisticsAndKept) {
   for_each_case([&](const ConvolutionShape& shape, NormConvolution& made) {
     const Data d(shape);
     const std::int64_t out = shape.out_channels;
-    const Tensor x(device(), shape.input, slab(0, 32), d.x), y(device(), shape.output(), slab(32, 16));
-    const Tensor z(device(), shape.input, slab(0, 0));
+    const DType type = type_of(shape);
+    const Tensor x(device(), shape.input, slab(0, 32, type), d.x), y(device(), shape.output(), slab(32, 16, type));
+    const Tensor z(device(), shape.input, slab(0, 0, type));
     const Floats w(device(), d.w), mean(device(), out), variance(device(), out), rstd(device(), out);
     const DeviceAffine affine(device(), d.affine);
     const Workspace workspace(device(), made.workspace_bytes());
@@ -104,8 +137,9 @@ TEST_P(NormConvolutionTest, ForwardWithStatisticsAndKept) {
     const Values expected = reference::convolution_forward(shape, d.z, d.w);
     const Values scale = reference::convolution_forward(shape, plus(reference::absolute(d.z), Values(d.z.size(), 2.0)),
                                                         reference::absolute(d.w));
-    expect_close(y.read(), expected, times(scale, kTolerance * kEps), name);
-    expect_close(z.read(), d.z, 8 * kEps, name + ", z");
+    expect_close(y.read(), expected,
+                 plus(times(scale, kTolerance * kEps + stored(type)), bounded(expected, stored(type), 0)), name);
+    expect_close(z.read(), d.z, bounded(d.z, stored(type), 8 * kEps), name + ", z");
     const auto actual = reference::channel_statistics(shape.output(), y.read(), kBatchNormEps);
     expect_close(mean.read(), actual.mean, 1e-6, name + ", mean");
     expect_close(variance.read(), actual.variance, times(actual.variance, 1e-6), name + ", variance");
@@ -114,7 +148,7 @@ TEST_P(NormConvolutionTest, ForwardWithStatisticsAndKept) {
     x.expect_unchanged();
 
     // Without what is not asked for, the same y.
-    const Tensor again(device(), shape.output(), slab(0, 0));
+    const Tensor again(device(), shape.output(), slab(0, 0, type));
     made.forward(x.view(), affine.get(), w.data(), again.view(), {}, workspace.data());
     EXPECT_EQ(again.read(), y.read()) << name;
   });
@@ -138,15 +172,17 @@ TEST_P(NormConvolutionTest, Backward) {
       sum_scale[i / shape.input.pixels() % channels] += 6 * dz_scale[i];
     }
 
-    const Tensor x(device(), shape.input, slab(0, 16), d.x), dy(device(), shape.output(), slab(16, 0), d.dy);
-    const Tensor z(device(), shape.input, slab(0, 0), d.z);
+    const DType type = type_of(shape);
+    const Tensor x(device(), shape.input, slab(0, 16, type), d.x),
+        dy(device(), shape.output(), slab(16, 0, type), d.dy);
+    const Tensor z(device(), shape.input, slab(0, 0, type), d.z);
     const Floats w(device(), d.w);
     const DeviceAffine affine(device(), d.affine);
     const Workspace workspace(device(), made.workspace_bytes());
     for (const bool kept : {false, true}) {
       for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
         const bool adds = mode == GradMode::kAccumulate;
-        const Tensor s(device(), shape.input, slab(0, 16), d.s);
+        const Tensor s(device(), shape.input, slab(0, 16, type), d.s);
         const Floats got_dw(device(), shape.weights()), dgamma(device(), channels), dbeta(device(), channels);
         const Array<double> sum(device(), Values(channels, 0.25)), xhat(device(), Values(channels, -0.5));
         made.backward(x.view(), affine.get(), w.data(), dy.view(), kept ? z.view() : View{}, mode, s.view(),
@@ -155,9 +191,10 @@ TEST_P(NormConvolutionTest, Backward) {
 
         const std::string what = fmt::format("{}{}{}", name, kept ? ", z kept" : "", adds ? ", adding" : "");
         const double before = adds ? 1 : 0;
-        expect_close(got_dw.read(), dw, times(dw_scale, kTolerance * kEps), what + ", dw");
-        expect_close(s.read(), plus(expected.s, d.s, before),
-                     plus(times(dz_scale, kTolerance * kEps), Values(dz_scale.size(), kEps)), what + ", S");
+        expect_close(got_dw.read(), dw, times(dw_scale, kTolerance * kEps + stored(type)), what + ", dw");
+        const Values expected_s = plus(expected.s, d.s, before);
+        expect_close(s.read(), expected_s,
+                     plus(times(dz_scale, kTolerance * kEps), bounded(expected_s, stored(type), kEps)), what + ", S");
         expect_close(dgamma.read(), expected.dgamma, times(sum_scale, kTolerance * kEps), what + ", dgamma");
         expect_close(dbeta.read(), expected.dbeta, times(sum_scale, kTolerance * kEps), what + ", dbeta");
         expect_close(sum.read(), plus(expected.s_sum, Values(channels, 0.25), before),

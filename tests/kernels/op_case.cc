@@ -1,11 +1,12 @@
 #include "tests/kernels/op_case.h"
 
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <random>
+
+#include "kernels/core/bfloat16.h"
 
 namespace densetree::test {
 
@@ -49,6 +50,19 @@ Values random_values(std::int64_t count, unsigned seed, double low, double high)
 
 Values rounded(Values values) {
   for (double& v : values) v = static_cast<float>(v);
+  return values;
+}
+
+Values rounded_to(DType type, Values values) {
+  for (double& v : values) {
+    const auto wide = static_cast<float>(v);
+    v = type == DType::kBFloat16 ? float_of_bfloat16(bfloat16_bits(wide)) : wide;
+  }
+  return values;
+}
+
+Values bounded(Values values, double factor, double least) {
+  for (double& v : values) v = factor * std::abs(v) + least;
   return values;
 }
 
@@ -115,7 +129,7 @@ void Memory::expect_guards() const {
 // ---- Tensors -------------------------------------------------------------------------------------
 
 std::string Placement::describe() const {
-  return fmt::format("{} with {} channels before and {} after", name_of(layout), before, after);
+  return fmt::format("{} {} with {} channels before and {} after", name_of(type), name_of(layout), before, after);
 }
 
 std::vector<Placement> placements(const Device& device, Use use) {
@@ -125,12 +139,13 @@ std::vector<Placement> placements(const Device& device, Use use) {
 
 Tensor::Tensor(Device& device, const Shape& shape, const Placement& placement)
     : before_(static_cast<std::size_t>(storage_elements(
-                  {shape.n, placement.before + shape.c + placement.after, shape.h, shape.w}, placement.layout)),
-              std::bit_cast<float>(0xFFFFFFFFu)),
-      memory_(device, before_.size() * sizeof(float)) {
+                  {shape.n, placement.before + shape.c + placement.after, shape.h, shape.w}, placement.layout)) *
+                  size_of(placement.type),
+              std::byte{0xFF}),
+      memory_(device, before_.size()) {
   const std::int64_t total = placement.before + shape.c + placement.after;
-  view_ =
-      make_view(memory_.data(), {shape.n, total, shape.h, shape.w}, placement.layout).slice(placement.before, shape.c);
+  view_ = make_view(memory_.data(), {shape.n, total, shape.h, shape.w}, placement.layout, placement.type)
+              .slice(placement.before, shape.c);
 }
 
 Tensor::Tensor(Device& device, const Shape& shape, const Placement& placement, const Values& nchw)
@@ -143,8 +158,8 @@ namespace {
 // Calls lane(index in storage, index in NCHW values, or -1 for a padding lane of a whole view).
 template <class Lane>
 void for_each_lane(const View& view, const void* storage, const Lane& lane) {
-  const std::ptrdiff_t start =
-      (static_cast<const char*>(view.data) - static_cast<const char*>(storage)) / static_cast<int>(sizeof(float));
+  const std::ptrdiff_t start = (static_cast<const char*>(view.data) - static_cast<const char*>(storage)) /
+                               static_cast<std::ptrdiff_t>(size_of(view.dtype));
   for (std::int64_t n = 0; n < view.n; ++n)
     for (std::int64_t c = 0; c < view.padded_channels(); ++c)
       for (std::int64_t p = 0; p < view.pixels(); ++p) {
@@ -153,54 +168,65 @@ void for_each_lane(const View& view, const void* storage, const Lane& lane) {
       }
 }
 
-bool same_bits(float a, float b) {
-  return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
-}
-
 }  // namespace
 
 void Tensor::write(const Values& nchw) {
   ASSERT_EQ(nchw.size(), static_cast<std::size_t>(view_.shape().elements()));
+  const std::size_t size = size_of(view_.dtype);
   for_each_lane(view_, memory_.data(), [&](std::size_t i, std::ptrdiff_t value) {
-    before_[i] = value < 0 ? 0.0f : static_cast<float>(nchw[static_cast<std::size_t>(value)]);
+    const float wide = value < 0 ? 0.0f : static_cast<float>(nchw[static_cast<std::size_t>(value)]);
+    const std::uint16_t narrow = bfloat16_bits(wide);
+    std::memcpy(&before_[i * size], size == sizeof(float) ? static_cast<const void*>(&wide) : &narrow, size);
   });
   memory_.upload(before_.data());
 }
 
-std::vector<float> Tensor::storage() const {
-  std::vector<float> now(before_.size());
+std::vector<std::byte> Tensor::storage() const {
+  std::vector<std::byte> now(before_.size());
   memory_.download(now.data());
   return now;
 }
 
+double Tensor::element(const std::vector<std::byte>& storage, std::size_t i) const {
+  if (view_.dtype == DType::kBFloat16) {
+    std::uint16_t narrow;
+    std::memcpy(&narrow, &storage[i * sizeof(narrow)], sizeof(narrow));
+    return float_of_bfloat16(narrow);
+  }
+  float wide;
+  std::memcpy(&wide, &storage[i * sizeof(wide)], sizeof(wide));
+  return wide;
+}
+
 Values Tensor::read() const {
-  const std::vector<float> now = storage();
+  const std::vector<std::byte> now = storage();
   Values nchw(static_cast<std::size_t>(view_.shape().elements()));
   for_each_lane(view_, memory_.data(), [&](std::size_t i, std::ptrdiff_t value) {
-    if (value >= 0) nchw[static_cast<std::size_t>(value)] = now[i];
+    if (value >= 0) nchw[static_cast<std::size_t>(value)] = element(now, i);
   });
   return nchw;
 }
 
 void Tensor::expect_clean() const {
   memory_.expect_guards();
-  const std::vector<float> now = storage();
-  std::vector<char> mine(now.size(), 0);
+  const std::vector<std::byte> now = storage();
+  const std::size_t size = size_of(view_.dtype);
+  std::vector<char> mine(now.size() / size, 0);
   std::size_t padding = 0, neighbours = 0;
   for_each_lane(view_, memory_.data(), [&](std::size_t i, std::ptrdiff_t value) {
     mine[i] = 1;
-    padding += value < 0 && now[i] != 0;
+    padding += value < 0 && element(now, i) != 0;
   });
-  for (std::size_t i = 0; i < now.size(); ++i) neighbours += !mine[i] && !same_bits(now[i], before_[i]);
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    neighbours += !mine[i] && std::memcmp(&now[i * size], &before_[i * size], size) != 0;
+  }
   EXPECT_EQ(padding, 0u) << "padding lanes of a whole tensor have to be written as zeros";
   EXPECT_EQ(neighbours, 0u) << "elements of channels beside the slice were written";
 }
 
 void Tensor::expect_unchanged() const {
   memory_.expect_guards();
-  const std::vector<float> now = storage();
-  EXPECT_TRUE(now.empty() || std::memcmp(now.data(), before_.data(), now.size() * sizeof(float)) == 0)
-      << "an operation wrote a tensor that it only reads";
+  EXPECT_TRUE(storage() == before_) << "an operation wrote a tensor that it only reads";
 }
 
 // ---- Comparison ----------------------------------------------------------------------------------

@@ -44,7 +44,9 @@ std::string device_label(const testing::TestParamInfo<std::string>& info);  // "
 
 // ---- Data: values that fp32 holds exactly ---------------------------------------------------------
 Values random_values(std::int64_t count, unsigned seed, double low = -1, double high = 1);
-Values rounded(Values values);  // to fp32
+Values rounded(Values values);                               // to fp32
+Values rounded_to(DType type, Values values);                // to fp32 or bf16
+Values bounded(Values values, double factor, double least);  // factor·|value| + least, for tolerances
 std::vector<float> to_floats(const Values& values);
 Values to_doubles(const std::vector<float>& values);
 double dot(const Values& a, const Values& b);
@@ -104,13 +106,15 @@ class Floats : public Array<float> {
 struct Placement {
   Layout layout = Layout::kPlanar;
   std::int64_t before = 0, after = 0;
+  DType type = DType::kFloat32;
   std::string describe() const;
 };
 // Whole, and slices at aligned and unaligned channels, in the layout the device gives for that use.
 std::vector<Placement> placements(const Device& device, Use use);
 
-// A tensor of fp32 in device memory, seen through a View of `shape`. Without values it starts as NaN everywhere, as
-// do the channels beside a slice always; written values come with zeros in the padding of a whole tensor.
+// A tensor of fp32 or bf16 in device memory, seen through a View of `shape`. Without values it starts as NaN
+// everywhere, as do the channels beside a slice always; written values come with zeros in the padding of a whole
+// tensor.
 class Tensor {
  public:
   Tensor(Device& device, const Shape& shape, const Placement& placement);
@@ -126,9 +130,11 @@ class Tensor {
   void expect_unchanged() const;
 
  private:
-  std::vector<float> storage() const;
+  // What lies in memory, and its elements.
+  std::vector<std::byte> storage() const;
+  double element(const std::vector<std::byte>& storage, std::size_t i) const;
 
-  std::vector<float> before_;  // storage as last written by the test
+  std::vector<std::byte> before_;  // storage as last written by the test
   Memory memory_;
   View view_;
 };

@@ -4,8 +4,10 @@
     hold_precisions.py --binary build/release/bin/densetree --device cuda [--shared ../shared] [--python WITH_TORCH]
 
 fp32: losses, logits and evaluation logits within three times PyTorch's own float32 error or the floors, as on the CPU.
-tf32, bf16: the first step's logits within 3e-3 or 3e-2 of the largest, or no further from float64 than PyTorch's own
-in that precision on the same device, where an interpreter with torch is named. Every memory mode gives the same bits.
+tf32, bf16: the first step's logits within 3e-3 or 3e-2 of the largest. Where an interpreter with torch is named they
+may instead be as far from float64 as PyTorch's own in that precision on the same device: within 1.5 times of it in each
+case, for one rounding more or less in the first layer moves a case by up to 1.8 times, and within 1.25 times over all
+cases (geometric mean). Every memory mode gives the same bits.
 
 Cases are those beside this file, of which the three largest are left to the test program, and those of
 SHARED/reference. Weights and batch come from the formula in torch_trace.py's header. Prints one line per measure; ends
@@ -26,6 +28,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PRECISIONS = ("fp32", "tf32", "bf16")
 MEMORY = ("shared", "store", "recompute")
 LIMITS = {"tf32": 3e-3, "bf16": 3e-2}
+OF_PYTORCH, OF_PYTORCH_ON_AVERAGE = 1.5, 1.25
 FLOORS = {"loss": 1e-6, "logits": 1e-5, "eval_logits": 1e-4}
 NETWORKS = {"tiny": "growth=8,blocks=2-3-4-2,init=16", "densenet121": "growth=32,blocks=6-12-24-16,init=64"}
 X, Y = 60000, 60001  # the batch's t
@@ -213,8 +216,9 @@ def run_trace(args, case, folder, precision, memory):
 
 def torch_logits(args, cases, folders):
     """{(case, precision): PyTorch's first logits on this device}, empty where torch cannot be asked."""
-    asked = [(case, p) for case in cases for p in LIMITS]
-    if not args.python or not args.device.startswith("cuda"):
+    on_cuda = args.device.startswith("cuda")
+    asked = [(case, p) for case in cases for p in LIMITS if p in args.precision.split(",") and (on_cuda or p == "bf16")]
+    if not args.python or not asked:
         return {}
     jobs = [{"folder": str(folders[c.name]), "growth": c.growth, "blocks": c.blocks, "init": c.init,
              "labels": c.arguments["labels"], "precision": p} for c, p in asked]
@@ -230,7 +234,7 @@ def hold_reduced(case, got, precision, peer):
     want = case.want()["step0.logits"]
     error = far(got["step0.logits"], want)
     theirs = far(peer[case.name, precision], want) if (case.name, precision) in peer else None
-    limit = max(LIMITS[precision], theirs or 0)
+    limit = max(LIMITS[precision], OF_PYTORCH * (theirs or 0))
     return [{"measure": "logits of the first step", "error": error, "pytorch": theirs, "limit": limit,
              "good": error <= limit}]
 
@@ -271,11 +275,18 @@ def hold_all(args):
             case.write(folders[case.name])
         peer = torch_logits(args, cases, folders)
         for precision in args.precision.split(","):
+            ratios = []
             for case in cases:
                 held = hold_case(args, case, folders[case.name], precision, peer)
+                if precision in LIMITS and held[0].get("pytorch"):
+                    ratios.append(held[0]["error"] / held[0]["pytorch"])
                 yield from ({"case": case.name, "precision": precision, **one} for one in held)
                 if "refused" in held[0]:
                     break  # the precision is, not the case
+            if ratios:
+                mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
+                yield {"case": "all", "precision": precision, "measure": "error over PyTorch's", "error": mean,
+                       "pytorch": 1.0, "limit": OF_PYTORCH_ON_AVERAGE, "good": mean <= OF_PYTORCH_ON_AVERAGE}
 
 
 def line(one):
