@@ -130,14 +130,15 @@ struct ChannelData {
 };
 
 void add_norm_convolution(Device& device, const ConvolutionShape& shape) {
-  if (!device.make_norm_convolution(shape, 0, 0)) {
+  const ChannelSlice of_x{0, shape.input.c}, of_y{0, shape.out_channels};
+  if (!device.make_norm_convolution(shape, of_x, of_y)) {
     return;
   }
   for (const bool forward : {true, false}) {
     const std::string name = fmt::format("norm_conv{0}x{0}/{1}/{2}->{3}", shape.kernel,
                                          forward ? "forward" : "backward", text(shape.input), shape.out_channels);
     add(name, [=, &device](State& state) {
-      const auto made = device.make_norm_convolution(shape, 0, 0);
+      const auto made = device.make_norm_convolution(shape, of_x, of_y);
       const RandomTensor x(device, shape.input, Use::kStack), s(device, shape.input, Use::kStack),
           y(device, shape.output(), Use::kStack);
       const ChannelData in(device, shape.input.c), out(device, shape.out_channels);

@@ -160,7 +160,7 @@ int main(int argc, char** argv) {
   app.add_option("--image-size", s.step.size, "side of the network's input")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--batch-norm", s.step.batch_norm, "plain, factored or fused")->capture_default_str();
+  app.add_option("--batch-norm", s.step.batch_norm, "auto, plain, factored or fused")->capture_default_str();
   app.add_option("--precision", s.step.precision, "fp32, tf32 or bf16")->capture_default_str();
   app.add_option("--rounds", s.rounds, "steps of each mode")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--out", s.out, "write the figures to this file (JSON)");

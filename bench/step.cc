@@ -19,7 +19,7 @@ namespace {
 
 struct StepSettings {
   Settings common;
-  std::string arch = "densenet121", precision = "fp32", batch_norm = "fused";
+  std::string arch = "densenet121", precision = "fp32", batch_norm = "auto";
   std::int64_t batch = 16, size = 224, labels = 14;
   std::vector<std::string> memory{"shared", "store", "recompute"};
   bool profile = false;
@@ -145,7 +145,7 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--memory", s.memory, "store, shared, recompute; several after commas")->delimiter(',');
-  app.add_option("--batch-norm", s.batch_norm, "plain, factored or fused")->capture_default_str();
+  app.add_option("--batch-norm", s.batch_norm, "auto, plain, factored or fused")->capture_default_str();
   app.add_option("--precision", s.precision, "fp32, tf32 or bf16")->capture_default_str();
   app.add_option("--steps", s.steps, "steps to time")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_flag("--profile", s.profile, "print the time by kind of operation, for the first memory mode");

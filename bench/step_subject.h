@@ -8,7 +8,7 @@
 namespace densetree::bench {
 
 struct StepOptions {
-  std::string arch = "densenet121", memory = "shared", batch_norm = "fused", precision = "fp32";
+  std::string arch = "densenet121", memory = "shared", batch_norm = "auto", precision = "fp32";
   std::int64_t batch = 16, size = 224, labels = 14;
 };
 

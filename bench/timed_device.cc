@@ -128,9 +128,9 @@ std::unique_ptr<Convolution> TimedDevice::make_convolution(const ConvolutionShap
   return std::make_unique<TimedConvolution>(*this, shape, device_->make_convolution(shape));
 }
 
-std::unique_ptr<NormConvolution> TimedDevice::make_norm_convolution(const ConvolutionShape& shape, std::int64_t x_first,
-                                                                    std::int64_t y_first) {
-  auto made = device_->make_norm_convolution(shape, x_first, y_first);
+std::unique_ptr<NormConvolution> TimedDevice::make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
+                                                                    ChannelSlice y) {
+  auto made = device_->make_norm_convolution(shape, x, y);
   return made ? std::make_unique<TimedNormConvolution>(*this, shape, std::move(made)) : nullptr;
 }
 

@@ -55,8 +55,9 @@ class TimedDevice final : public Device {
   double recomputing_seconds() const { return recomputing_seconds_; }
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
-  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, std::int64_t x_first,
-                                                         std::int64_t y_first) override;
+  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
+                                                         ChannelSlice y) override;
+  bool prefers_fused() const override { return device_->prefers_fused(); }
   std::size_t reduction_bytes(std::int64_t c) const override { return device_->reduction_bytes(c); }
 
   void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,

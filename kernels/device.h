@@ -99,9 +99,14 @@ struct Affine {  // float[C] each
   const float* beta = nullptr;
 };
 
+// Where the channels of a view lie in their storage: from `first` on, of that many.
+struct ChannelSlice {
+  std::int64_t first = 0, of = 0;
+};
+
 // Batch norm, ReLU and a convolution without bias in one: y = conv(z), z = max(0, γ·x̂ + β), with z made on the way into
 // the product and the statistics of y taken on the way out, so that z need not exist (Jung et al. 2018). Prepared once
-// for one shape. x and y are in the layout of Use::kStack, slices of channels or whole tensors.
+// for one shape and the slices of channels that x and y are, in the layout of Use::kStack.
 class NormConvolution {
  public:
   virtual ~NormConvolution() = default;
@@ -244,10 +249,12 @@ class Device {
 
   // Convolution.
   virtual std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) = 0;
-  // For x and y that begin at these channels of their storages. Null where this device has no fused form of that: batch
-  // norm and convolution are then two operations.
-  virtual std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, std::int64_t x_first,
-                                                                 std::int64_t y_first) = 0;
+  // For x and y in these channels of their storages. Null where this device has no fused form of that: batch norm and
+  // convolution are then two operations. Lives no longer than the device.
+  virtual std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
+                                                                 ChannelSlice y) = 0;
+  // Whether fused forms were measured on such devices, and are faster than what they are made of.
+  virtual bool prefers_fused() const = 0;
 
   // Bytes of workspace that reductions over a view of c channels need.
   virtual std::size_t reduction_bytes(std::int64_t c) const = 0;

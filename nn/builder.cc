@@ -26,16 +26,18 @@ const char* name_of(MemoryMode mode) {
 }
 
 BatchNorm parse_batch_norm(const std::string& name) {
-  for (const BatchNorm way : {BatchNorm::kPlain, BatchNorm::kFactored, BatchNorm::kFused}) {
+  for (const BatchNorm way : {BatchNorm::kAuto, BatchNorm::kPlain, BatchNorm::kFactored, BatchNorm::kFused}) {
     if (name == name_of(way)) {
       return way;
     }
   }
-  fail("batch norm '{}' is unknown; use plain, factored or fused", name);
+  fail("batch norm '{}' is unknown; use auto, plain, factored or fused", name);
 }
 
 const char* name_of(BatchNorm way) {
   switch (way) {
+    case BatchNorm::kAuto:
+      return "auto";
     case BatchNorm::kPlain:
       return "plain";
     case BatchNorm::kFactored:
@@ -44,6 +46,10 @@ const char* name_of(BatchNorm way) {
       return "fused";
   }
   fail("unknown way of batch norm {}", static_cast<int>(way));
+}
+
+BatchNorm chosen_for(const Device& device, BatchNorm way) {
+  return way != BatchNorm::kAuto ? way : device.prefers_fused() ? BatchNorm::kFused : BatchNorm::kFactored;
 }
 
 // ---- Stack
@@ -209,7 +215,9 @@ bool Builder::fuse(const std::string& norm, const std::string& name, const Featu
   Device& device = tape_.device();
   ConvolutionShape shape = convolution_shape(x.x, o);
   shape.input_use = shape.output_use = Use::kStack;
-  std::unique_ptr<NormConvolution> made = device.make_norm_convolution(shape, x.x.first, out.x.first);
+  std::unique_ptr<NormConvolution> made = device.make_norm_convolution(
+      shape, {x.x.first, x.x.storage_shape.c},
+      out.x.storage < 0 ? ChannelSlice{0, o.out} : ChannelSlice{out.x.first, out.x.storage_shape.c});
   if (!made) {
     return false;
   }

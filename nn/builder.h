@@ -26,12 +26,14 @@ const char* name_of(MemoryMode mode);
 // How batch norm is computed (docs/architecture.md). Every way is the same function of the same weights; the first
 // agrees with the others, and they with each other, to rounding.
 enum class BatchNorm : std::uint8_t {
+  kAuto,      // fused on devices where that was measured to be faster, else factored
   kPlain,     // as frameworks do: each consumer takes its statistics and has its own backward
   kFactored,  // statistics once per feature, one backward per feature when all its consumers are done
   kFused,     // factored, and applied on the way into the convolution, on devices that have it for the shape
 };
-BatchNorm parse_batch_norm(const std::string& name);  // plain, factored, fused
+BatchNorm parse_batch_norm(const std::string& name);  // auto, plain, factored, fused
 const char* name_of(BatchNorm way);
+BatchNorm chosen_for(const Device& device, BatchNorm way);  // never kAuto
 
 struct ConvolutionOptions {
   std::int64_t out = 0, kernel = 1, stride = 1, padding = 0;

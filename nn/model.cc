@@ -37,6 +37,7 @@ void check_options(const ModelOptions& o) {
 
 ModelPlan::ModelPlan(Device& device, ModelOptions options) : device_(device), options_(std::move(options)) {
   check_options(options_);
+  options_.batch_norm = chosen_for(device_, options_.batch_norm);
   const std::string why_not = device_.why_not(options_.precision);
   check(why_not.empty(), "precision {}: {}", name_of(options_.precision), why_not);
   if (options_.training) {

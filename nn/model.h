@@ -30,7 +30,7 @@ struct ModelOptions {
   bool inference = true;           // can predict
   bool keep_features = false;      // infer() leaves the last feature map to be read
   MemoryMode memory = MemoryMode::kShared;
-  BatchNorm batch_norm = BatchNorm::kFused;
+  BatchNorm batch_norm = BatchNorm::kAuto;
   Precision precision = Precision::kFloat32;
   LossKind loss = LossKind::kMse;
   std::vector<float> positive_weights;  // per label, or empty

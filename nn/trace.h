@@ -16,7 +16,7 @@ struct TraceOptions {
   LossKind loss = LossKind::kMse;
   Precision precision = Precision::kFloat32;
   MemoryMode memory = MemoryMode::kShared;
-  BatchNorm batch_norm = BatchNorm::kFused;
+  BatchNorm batch_norm = BatchNorm::kAuto;
   double lr = 1e-3;
   int steps = 1;
   bool poison = false;

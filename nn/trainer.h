@@ -40,7 +40,7 @@ struct TrainOptions {
   bool capture = true;    // a step may become one graph; the results are the same
   bool balanced = false;  // weigh positives by negatives/positives of the training images, 1 to 50
   MemoryMode memory = MemoryMode::kShared;
-  BatchNorm batch_norm = BatchNorm::kFused;
+  BatchNorm batch_norm = BatchNorm::kAuto;
   data::AugmentOptions augment;
   std::uint64_t seed = 1;
   int workers = 1;                    // loader threads

@@ -10,7 +10,7 @@
 namespace densetree::tools {
 
 struct NetworkFlags {
-  std::string arch = "densenet121", loss = "mse", precision = "fp32", memory = "shared", batch_norm = "fused";
+  std::string arch = "densenet121", loss = "mse", precision = "fp32", memory = "shared", batch_norm = "auto";
 
   void add_arch(CLI::App& command) {
     command.add_option("--arch", arch, "densenet121, 161, 169, 201, 264 or growth=G,blocks=A-B-C-D,init=I")
@@ -34,8 +34,8 @@ struct NetworkFlags {
     command
         .add_option("--batch-norm", batch_norm,
                     "plain, factored (statistics and backward once per feature) or fused (and on the way into "
-                    "convolutions, where the device has that)")
-        ->check(CLI::IsMember({"plain", "factored", "fused"}))
+                    "convolutions, where the device has that); auto: what was measured to be fastest there")
+        ->check(CLI::IsMember({"auto", "plain", "factored", "fused"}))
         ->capture_default_str();
   }
   LossKind loss_kind() const { return loss == "mse" ? LossKind::kMse : LossKind::kBce; }

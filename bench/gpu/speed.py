@@ -97,6 +97,7 @@ def time_steps(stage, sizes, precisions):
             note_steps(stage, sizes, precision, memory, flags)
         if stage.on_gpu:
             note_steps(stage, sizes, precision, MEMORY[0], flags, "tuned", env=os.environ | TUNED)
+        note_steps(stage, sizes, precision, MEMORY[0], (*flags, "--batch-norm", "fused"), "fused")
 
 
 def note_steps(stage, sizes, precision, memory, flags, *how, **more):

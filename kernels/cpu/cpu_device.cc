@@ -168,9 +168,9 @@ std::unique_ptr<Convolution> CpuDevice::make_convolution(const ConvolutionShape&
                                  : std::move(convolution);
 }
 
-std::unique_ptr<NormConvolution> CpuDevice::make_norm_convolution(const ConvolutionShape& shape, std::int64_t x_first,
-                                                                  std::int64_t y_first) {
-  return x_first % lanes_ != 0 || y_first % lanes_ != 0
+std::unique_ptr<NormConvolution> CpuDevice::make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
+                                                                  ChannelSlice y) {
+  return x.first % lanes_ != 0 || y.first % lanes_ != 0
              ? nullptr
              : make_cpu_norm_convolution(shape, layout(Use::kStack), lanes_, threads_, cpu::kMultipliesBFloat16);
 }

@@ -27,8 +27,9 @@ class CpuDevice final : public Device {
   std::unique_ptr<Replay> capture(std::function<void()> work) override;
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
-  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, std::int64_t x_first,
-                                                         std::int64_t y_first) override;
+  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
+                                                         ChannelSlice y) override;
+  bool prefers_fused() const override { return true; }
   std::size_t reduction_bytes(std::int64_t c) const override;
 
   void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,

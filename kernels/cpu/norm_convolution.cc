@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "kernels/core/error.h"
+#include "kernels/core/pieces.h"
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/cpu/feature_lines.h"
 #include "kernels/cpu/partial_sums.h"
@@ -120,24 +121,6 @@ void with_vectors(std::int64_t count, const Body& body) {
     body(std::integral_constant<int, 1>{});
   }
 }
-
-// The workspace, handed out piece by piece; counts where there is none yet.
-class Pieces {
- public:
-  explicit Pieces(void* base) : base_(static_cast<std::byte*>(base)) {}
-  template <class T>
-  T* take(std::int64_t count) {
-    constexpr std::size_t kAlignment = 64;
-    const std::size_t offset = bytes_;
-    bytes_ += (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-    return base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + offset);
-  }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  std::byte* base_;
-  std::size_t bytes_ = 0;
-};
 
 template <class T, class P>
 class CpuNormConvolution final : public NormConvolution {

@@ -90,22 +90,29 @@ void CheckedConvolution::check_operands(const View& x, const float* w, const Vie
 
 }  // namespace cuda
 
-// None is written for CUDA: batch norm, ReLU and convolution are three kernels there.
-std::unique_ptr<NormConvolution> CudaDevice::make_norm_convolution(const ConvolutionShape&, std::int64_t,
-                                                                   std::int64_t) {
-  return nullptr;
-}
-
 std::unique_ptr<Convolution> CudaDevice::make_convolution(const ConvolutionShape& shape) {
   shape.validate();
   const std::string refused = why_not(shape.precision);
   check(refused.empty(), "{} in {}: {}", shape.describe(), name_of(shape.precision), refused);
   activate("make_convolution");
+  return cuda::is_product(shape) ? cuda::make_product_convolution(convolutions(), shape)
+                                 : cuda::make_spatial_convolution(convolutions(), shape);
+}
+
+std::unique_ptr<NormConvolution> CudaDevice::make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
+                                                                   ChannelSlice y) {
+  shape.validate();
+  const std::string refused = why_not(shape.precision);
+  check(refused.empty(), "{} in {}: {}", shape.describe(), name_of(shape.precision), refused);
+  activate("make_norm_convolution");
+  return cuda::make_fused_norm_convolution(*this, convolutions(), shape, x, y);
+}
+
+const std::shared_ptr<cuda::ConvolutionContext>& CudaDevice::convolutions() {
   if (!convolutions_) {
     convolutions_ = std::make_shared<cuda::ConvolutionContext>(stream_);
   }
-  return cuda::is_product(shape) ? cuda::make_product_convolution(convolutions_, shape)
-                                 : cuda::make_spatial_convolution(convolutions_, shape);
+  return convolutions_;
 }
 
 }  // namespace densetree

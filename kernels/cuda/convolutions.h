@@ -14,6 +14,9 @@
 #include "kernels/cuda/tuner.h"
 #include "kernels/device.h"
 
+namespace densetree {
+class CudaDevice;
+}
 namespace densetree::cuda {
 
 // Handles on one device, made when they are first asked for, and the choice between algorithms.
@@ -87,5 +90,10 @@ std::unique_ptr<Convolution> make_product_convolution(std::shared_ptr<Convolutio
                                                       const ConvolutionShape& shape);
 std::unique_ptr<Convolution> make_spatial_convolution(std::shared_ptr<ConvolutionContext> context,
                                                       const ConvolutionShape& shape);
+// Null where cuDNN has no fused kernel for the shape and precision.
+std::unique_ptr<NormConvolution> make_fused_norm_convolution(CudaDevice& device,
+                                                             std::shared_ptr<ConvolutionContext> context,
+                                                             const ConvolutionShape& shape, ChannelSlice x,
+                                                             ChannelSlice y);
 
 }  // namespace densetree::cuda

@@ -42,8 +42,9 @@ class CudaDevice final : public Device {
   void pop_range() override;
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
-  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, std::int64_t x_first,
-                                                         std::int64_t y_first) override;
+  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
+                                                         ChannelSlice y) override;
+  bool prefers_fused() const override { return false; }  // not measured yet
   std::size_t reduction_bytes(std::int64_t c) const override;
 
   void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
@@ -82,7 +83,11 @@ class CudaDevice final : public Device {
             float* w) override;
   std::unique_ptr<TreeOperations> make_tree_operations() override;
 
+  // γ·x̂ + β = scale·x + shift: float[channels] each.
+  void fold(const Affine& affine, std::int64_t channels, float* scale, float* shift);
+
  private:
+  const std::shared_ptr<cuda::ConvolutionContext>& convolutions();
   void check_call(cudaError_t status, const char* operation) const;  // throws Error
   void activate(const char* operation) const;                        // makes this device the thread's current one
 

@@ -12,20 +12,33 @@ static_assert(CUDNN_VERSION >= 90800, "planning for a device description needs c
 namespace {
 
 constexpr std::int64_t kInputId = 'x', kWeightsId = 'w', kOutputId = 'y';
+constexpr std::int64_t kScaleId = 's', kShiftId = 'b', kScaledId = 1, kShiftedId = 2, kActivatedId = 3;
 constexpr std::int64_t kAlignment = 16;  // bytes: what Device::allocate and the planner keep for every buffer
 
-// NHWC strides of an (N, C, H, W) tensor.
-Descriptor tensor(std::int64_t id, const Shape& shape, cudnnDataType_t type) {
+// An (N, C, H, W) tensor in memory, NHWC, `of` channels in a pixel; or one that exists within a kernel alone.
+enum class Kept : std::uint8_t { kInMemory, kVirtually };
+Descriptor tensor(std::int64_t id, const Shape& shape, std::int64_t of, cudnnDataType_t type,
+                  Kept kept = Kept::kInMemory) {
   const std::array<std::int64_t, 4> sizes{shape.n, shape.c, shape.h, shape.w};
-  const std::array<std::int64_t, 4> strides{shape.elements() / shape.n, 1, shape.w * shape.c, shape.c};
+  const std::array<std::int64_t, 4> strides{shape.pixels() * of, 1, shape.w * of, of};
+  const bool is_virtual = kept == Kept::kVirtually;
   Descriptor descriptor(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   descriptor.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
   descriptor.set(CUDNN_ATTR_TENSOR_DIMENSIONS, sizes);
   descriptor.set(CUDNN_ATTR_TENSOR_STRIDES, strides);
   descriptor.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id);
   descriptor.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, kAlignment);
+  descriptor.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual);
   descriptor.finalize();
   return descriptor;
+}
+
+cudnnDataType_t type_of(const ConvolutionShape& shape) {
+  return shape.precision == Precision::kBFloat16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+}
+Descriptor weights(const ConvolutionShape& shape) {
+  return tensor(kWeightsId, {shape.out_channels, shape.input.c, shape.kernel, shape.kernel}, shape.input.c,
+                type_of(shape));
 }
 
 Descriptor convolution(const ConvolutionShape& shape) {
@@ -81,12 +94,8 @@ PassNames names_for(Pass pass) {
   fail("unknown pass {}", static_cast<int>(pass));
 }
 
-// The graph of one convolution.
-Descriptor graph_of(const Target& target, const ConvolutionShape& shape, Pass pass) {
-  const cudnnDataType_t type = shape.precision == Precision::kBFloat16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-  const Descriptor x = tensor(kInputId, shape.input, type);
-  const Descriptor w = tensor(kWeightsId, {shape.out_channels, shape.input.c, shape.kernel, shape.kernel}, type);
-  const Descriptor y = tensor(kOutputId, shape.output(), type);
+Descriptor pass_operation(const ConvolutionShape& shape, Pass pass, const Descriptor& x, const Descriptor& w,
+                          const Descriptor& y) {
   const Descriptor settings = convolution(shape);
   const PassNames names = names_for(pass);
   Descriptor operation(names.operation);
@@ -97,11 +106,61 @@ Descriptor graph_of(const Target& target, const ConvolutionShape& shape, Pass pa
   operation.set(names.alpha, 1.0f);
   operation.set(names.beta, 0.0f);
   operation.finalize();
+  return operation;
+}
+
+// y = f(x), or f(x, b) with b broadcast over what it lacks; in fp32.
+Descriptor pointwise(cudnnPointwiseMode_t mode, const Descriptor& x, const Descriptor* b, const Descriptor& y) {
+  const cudnnDataType_t type = CUDNN_DATA_FLOAT;
+  Descriptor function(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+  function.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
+  function.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &type);
+  function.finalize();
+  Descriptor operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, function);
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
+  if (b != nullptr) {
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, *b);
+  }
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
+  operation.finalize();
+  return operation;
+}
+
+Descriptor graph_of(const Target& target, std::span<const cudnnBackendDescriptor_t> operations) {
   Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operation);
+  graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, operations.size(), operations.data());
   target.set_on_graph(graph);
   graph.finalize();
   return graph;
+}
+
+// The graph of one convolution.
+Descriptor graph_of(const Target& target, const ConvolutionShape& shape, Pass pass) {
+  const Descriptor x = tensor(kInputId, shape.input, shape.input.c, type_of(shape)), w = weights(shape);
+  const Descriptor y = tensor(kOutputId, shape.output(), shape.out_channels, type_of(shape));
+  const Descriptor operation = pass_operation(shape, pass, x, w, y);
+  return graph_of(target, std::array{operation.get()});
+}
+
+// Of scale, shift, ReLU and a convolution.
+Descriptor graph_of(const Target& target, const ConvolutionShape& shape, ChannelSlice x_slice, ChannelSlice y_slice) {
+  const Shape& input = shape.input;
+  const auto inside = [&](std::int64_t id, cudnnDataType_t type) {
+    return tensor(id, input, input.c, type, Kept::kVirtually);
+  };
+  const Shape channels{1, input.c, 1, 1};
+  const Descriptor x = tensor(kInputId, input, x_slice.of, type_of(shape)), w = weights(shape);
+  const Descriptor scale = tensor(kScaleId, channels, input.c, CUDNN_DATA_FLOAT),
+                   shift = tensor(kShiftId, channels, input.c, CUDNN_DATA_FLOAT);
+  const Descriptor scaled = inside(kScaledId, CUDNN_DATA_FLOAT), shifted = inside(kShiftedId, CUDNN_DATA_FLOAT),
+                   activated = inside(kActivatedId, type_of(shape));
+  const Descriptor y = tensor(kOutputId, shape.output(), y_slice.of, type_of(shape));
+  const Descriptor multiply = pointwise(CUDNN_POINTWISE_MUL, x, &scale, scaled),
+                   add = pointwise(CUDNN_POINTWISE_ADD, scaled, &shift, shifted),
+                   relu = pointwise(CUDNN_POINTWISE_RELU_FWD, shifted, nullptr, activated),
+                   convolve = pass_operation(shape, Pass::kForward, activated, w, y);
+  return graph_of(target, std::array{multiply.get(), add.get(), relu.get(), convolve.get()});
 }
 
 // Engine configurations in the order the heuristics expect them to be fast. Empty where they know none.
@@ -193,13 +252,49 @@ std::string name_of(const Descriptor& configuration, const Descriptor& engine) {
   return name;
 }
 
+std::string last_error() {
+  std::array<char, 512> detail{};
+  cudnnGetLastErrorString(detail.data(), detail.size());
+  return detail.data();
+}
+
+// The first plans that keep the rules, `limit` of them at most; what cuDNN said last where it refused one.
+template <class Plan>
+std::vector<Plan> plans_of(const Target& target, const Descriptor& graph, Precision precision, const std::string& what,
+                           std::size_t limit, std::string* refusal) {
+  std::vector<Plan> plans;
+  for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
+    for (const Descriptor& configuration : proposals(target, graph, mode)) {
+      if (plans.size() >= limit) {
+        return plans;
+      }
+      const Descriptor engine = engine_of(configuration);
+      if (!keeps_rules(engine, precision)) {
+        continue;
+      }
+      std::string name = name_of(configuration, engine);
+      if (std::any_of(plans.begin(), plans.end(), [&](const auto& plan) { return plan.name() == name; })) {
+        continue;
+      }
+      Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
+      target.set_on_plan(plan);
+      if (plan.try_finalize()) {
+        plans.emplace_back(std::move(plan), std::move(name), what);
+      } else {
+        *refusal = last_error();
+      }
+    }
+  }
+  return plans;
+}
+
 }  // namespace
 
 void check_cudnn(cudnnStatus_t status, const std::string& what) {
   if (status != CUDNN_STATUS_SUCCESS) {
-    std::array<char, 512> detail{};
-    cudnnGetLastErrorString(detail.data(), detail.size());
-    fail("{}: cuDNN says {}{}{}", what, cudnnGetErrorString(status), detail[0] != '\0' ? ": " : "", detail.data());
+    const std::string detail = last_error();
+    fail("{}: cuDNN says {}{}{}", what, cudnnGetErrorString(status), detail.empty() ? "" : ": ", detail);
   }
 }
 
@@ -285,50 +380,69 @@ const char* name_of(Pass pass) {
   fail("unknown pass {}", static_cast<int>(pass));
 }
 
-ConvolutionPlan::ConvolutionPlan(Descriptor plan, std::string name, std::string what)
+GraphPlan::GraphPlan(Descriptor plan, std::string name, std::string what)
     : plan_(std::move(plan)),
       workspace_bytes_(static_cast<std::size_t>(plan_.integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE))),
       name_(std::move(name)),
       what_(std::move(what)) {}
 
-std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionShape& shape, Pass pass,
-                                       std::size_t limit) {
-  const std::string what =
-      fmt::format("{}, {}, {}", shape.describe(), name_of(pass), densetree::name_of(shape.precision));
-  const Descriptor graph = graph_of(target, shape, pass);
-  std::vector<ConvolutionPlan> plans;
-  for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
-    for (const Descriptor& configuration : proposals(target, graph, mode)) {
-      if (plans.size() >= limit) {
-        return plans;
-      }
-      const Descriptor engine = engine_of(configuration);
-      if (!keeps_rules(engine, shape.precision)) {
-        continue;
-      }
-      std::string name = name_of(configuration, engine);
-      const bool known = std::any_of(plans.begin(), plans.end(), [&](const auto& plan) { return plan.name() == name; });
-      Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-      plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
-      target.set_on_plan(plan);
-      if (!known && plan.try_finalize()) {
-        plans.push_back(ConvolutionPlan(std::move(plan), std::move(name), what));
-      }
-    }
-  }
-  check(!plans.empty(), "{}: cuDNN {} has no deterministic engine for it on this GPU", what, cudnnGetVersion());
-  return plans;
-}
-
-void ConvolutionPlan::run(cudnnHandle_t handle, const void* x, const void* w, const void* y, void* workspace) const {
-  const std::array<std::int64_t, 3> ids{kInputId, kWeightsId, kOutputId};
-  const std::array<const void*, 3> pointers{x, w, y};
+void GraphPlan::execute(cudnnHandle_t handle, std::span<const std::int64_t> ids, std::span<const void* const> pointers,
+                        void* workspace) const {
   Descriptor arguments(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
   arguments.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, ids);
   arguments.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, pointers.size(), pointers.data());
   arguments.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
   arguments.finalize();
   check_cudnn(cudnnBackendExecute(handle, plan_.get(), arguments.get()), what_);
+}
+
+std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionShape& shape, Pass pass,
+                                       std::size_t limit) {
+  const std::string what =
+      fmt::format("{}, {}, {}", shape.describe(), name_of(pass), densetree::name_of(shape.precision));
+  std::string refusal;
+  auto plans = plans_of<ConvolutionPlan>(target, graph_of(target, shape, pass), shape.precision, what, limit, &refusal);
+  check(!plans.empty(), "{}: cuDNN {} has no deterministic engine for it on this GPU{}{}", what, cudnnGetVersion(),
+        refusal.empty() ? "" : "; it said last: ", refusal);
+  return plans;
+}
+
+void ConvolutionPlan::run(cudnnHandle_t handle, const void* x, const void* w, const void* y, void* workspace) const {
+  execute(handle, std::array{kInputId, kWeightsId, kOutputId}, std::array{x, w, y}, workspace);
+}
+
+std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target& target, const ConvolutionShape& shape,
+                                                            ChannelSlice x, ChannelSlice y, std::size_t limit,
+                                                            std::string* why_not) {
+  const std::string what =
+      fmt::format("batch norm, ReLU and {}, {}", shape.describe(), densetree::name_of(shape.precision));
+  if (shape.precision == Precision::kFloat32) {
+    *why_not = fmt::format("{}: cuDNN's fused kernels would round to TF32", what);
+    return {};
+  }
+  const auto on_boundary = [&](std::int64_t channels) {
+    return channels * (shape.precision == Precision::kBFloat16 ? 2 : 4) % kAlignment == 0;
+  };
+  for (const std::int64_t channels : {shape.input.c, shape.out_channels, x.first, x.of, y.first, y.of}) {
+    if (!on_boundary(channels)) {
+      *why_not = fmt::format("{}: {} channels do not end on a {}-byte boundary", what, channels, kAlignment);
+      return {};
+    }
+  }
+  std::string refusal;
+  auto plans =
+      plans_of<NormConvolutionPlan>(target, graph_of(target, shape, x, y), shape.precision, what, limit, &refusal);
+  if (plans.empty()) {
+    *why_not = fmt::format("{}: cuDNN {} has no engine for it on this GPU; it said last: {}", what, cudnnGetVersion(),
+                           refusal);
+  }
+  return plans;
+}
+
+void NormConvolutionPlan::run(cudnnHandle_t handle, const void* x, const float* scale, const float* shift,
+                              const void* w, void* y, void* workspace) const {
+  execute(handle, std::array{kInputId, kScaleId, kShiftId, kWeightsId, kOutputId},
+          std::array<const void*, 5>{x, scale, shift, w, y}, workspace);
 }
 
 }  // namespace densetree::cuda

@@ -1,5 +1,6 @@
-// Convolutions as cuDNN graphs. A graph of one operation is described, cuDNN's heuristics propose engines for it, and
-// the first proposals that keep our rules and finalise become plans.
+// Convolutions as cuDNN graphs. A graph of one operation, or of a convolution and what is applied on the way into it,
+// is described, cuDNN's heuristics propose engines for it, and the first proposals that keep our rules and finalise
+// become plans.
 //
 // This speaks cuDNN's backend interface (cudnn_backend.h, part of cuDNN itself), so no further dependency is needed.
 // Plans to run are made through cuDNN's handle on the GPU at hand. Plans can also be made for a GPU that is only
@@ -64,23 +65,44 @@ class Target {
 enum class Pass : std::uint8_t { kForward, kBackwardData, kBackwardWeights };
 const char* name_of(Pass pass);
 
-// One pass of one convolution, ready to run. Activations are whole NHWC tensors, weights (K, R, S, C). Sums are fp32 in
-// every precision; all three operands are fp32, or bf16 with Precision::kBFloat16. (No engine of cuDNN 9.19 takes an
-// fp32 gradient of weights beside bf16 activations.)
-class ConvolutionPlan {
+// A graph with an engine, ready to run.
+class GraphPlan {
  public:
   std::size_t workspace_bytes() const { return workspace_bytes_; }
   const std::string& name() const { return name_; }  // "engine 40, 2=3 12=0": cuDNN's index of it and its knobs
-  // x, w, y: input, weights and output of the convolution or their gradients, as the pass has it.
-  void run(cudnnHandle_t handle, const void* x, const void* w, const void* y, void* workspace) const;
+
+  // `what` names it in messages.
+  GraphPlan(Descriptor plan, std::string name, std::string what);
+
+ protected:
+  // ids: of the graph's tensors, in the order of their pointers.
+  void execute(cudnnHandle_t handle, std::span<const std::int64_t> ids, std::span<const void* const> pointers,
+               void* workspace) const;
 
  private:
-  friend std::vector<ConvolutionPlan> plans_for(const Target&, const ConvolutionShape&, Pass, std::size_t);
-  ConvolutionPlan(Descriptor plan, std::string name, std::string what);
-
   Descriptor plan_;
   std::size_t workspace_bytes_ = 0;
   std::string name_, what_;
+};
+
+// One pass of one convolution. Activations are whole NHWC tensors, weights (K, R, S, C). Sums are fp32 in
+// every precision; all three operands are fp32, or bf16 with Precision::kBFloat16. (No engine of cuDNN 9.19 takes an
+// fp32 gradient of weights beside bf16 activations.)
+class ConvolutionPlan : public GraphPlan {
+ public:
+  using GraphPlan::GraphPlan;
+  // x, w, y: input, weights and output of the convolution or their gradients, as the pass has it.
+  void run(cudnnHandle_t handle, const void* x, const void* w, const void* y, void* workspace) const;
+};
+
+// y = conv(max(0, scale·x + shift)) in one kernel, which cuDNN compiles for the shape. x and y begin at their first
+// channel, which lies on a 16-byte boundary; scale and shift are float[C], weights (K, R, S, C). What is multiplied is
+// rounded to the precision first.
+class NormConvolutionPlan : public GraphPlan {
+ public:
+  using GraphPlan::GraphPlan;
+  void run(cudnnHandle_t handle, const void* x, const float* scale, const float* shift, const void* w, void* y,
+           void* workspace) const;
 };
 
 // The first plans that cuDNN expects to be fast: at least one, at most `limit`. Engines that reduce in less than fp32,
@@ -88,5 +110,11 @@ class ConvolutionPlan {
 // those that round inputs to TF32. Throws Error when no engine serves the shape on this GPU.
 std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionShape& shape, Pass pass,
                                        std::size_t limit);
+
+// The same for batch norm, ReLU and a convolution, forward. Empty where no engine serves that on this GPU, with what
+// cuDNN said last in *why_not; in fp32, which these engines do not compute in without rounding to TF32, too.
+std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target& target, const ConvolutionShape& shape,
+                                                            ChannelSlice x, ChannelSlice y, std::size_t limit,
+                                                            std::string* why_not);
 
 }  // namespace densetree::cuda

@@ -107,6 +107,14 @@ __global__ void update_running_kernel(Statistics batch, std::int64_t channels, s
   }
 }
 
+__global__ void fold_kernel(Affine affine, std::int64_t channels, float* scale, float* shift) {
+  for (std::int64_t c = first_index(); c < channels; c += index_step()) {
+    const ChannelAffine f(affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]);
+    scale[c] = f.scale;
+    shift[c] = f.shift;
+  }
+}
+
 __global__ void reciprocal_std_kernel(const float* variance, std::int64_t channels, float eps, float* rstd) {
   for (std::int64_t c = first_index(); c < channels; c += index_step()) {
     rstd[c] = reciprocal_std_of(variance[c], eps);
@@ -181,6 +189,12 @@ void CudaDevice::update_running(const Statistics& batch, std::int64_t channels, 
           "the unbiased variance of a channel needs at least 2 values; use a larger batch or image");
   launch(stream_, operation, update_running_kernel, grid_over(channels, stream_), batch, channels, count, momentum,
          running_mean, running_variance);
+}
+
+void CudaDevice::fold(const Affine& affine, std::int64_t channels, float* scale, float* shift) {
+  const char* const operation = "fold";
+  require(channels > 0, operation, "there must be a channel");
+  launch(stream_, operation, fold_kernel, grid_over(channels, stream_), affine, channels, scale, shift);
 }
 
 void CudaDevice::reciprocal_std(const float* variance, std::int64_t channels, float eps, float* rstd) {

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <cstring>
 
 #include "kernels/cuda/cudnn_graph.h"
@@ -110,6 +112,38 @@ void ConvolutionPlan::run(cudnnHandle_t handle, const void* x, const void* w, co
     std::memset(workspace, 0xFF, plan.workspace_bytes());
     convolve(plan.shape_, plan.pass_, const_cast<void*>(x), const_cast<void*>(w), const_cast<void*>(y));
   });
+}
+
+void NormConvolutionPlan::run(cudnnHandle_t handle, const void* x, const float* scale, const float* shift,
+                              const void* w, void* y, void* workspace) const {
+  emulation::enqueue(handle->stream, [plan = *this, x, scale, shift, w, y, workspace] {
+    std::memset(workspace, 0xFF, plan.workspace_bytes());
+    const ConvolutionShape& s = plan.shape_;
+    const std::int64_t pixels = s.input.n * s.input.pixels(), inputs = s.input.c, outputs = s.out_channels;
+    const std::size_t size = s.precision == Precision::kBFloat16 ? 2 : 4;
+    std::vector<std::byte> activated(pixels * inputs * size),
+        result(s.output().n * s.output().pixels() * outputs * size);
+    for (std::int64_t p = 0; p < pixels; ++p) {
+      for (std::int64_t c = 0; c < inputs; ++c) {
+        const double value = numbers(s, const_cast<void*>(x)).at(p * plan.x_.of + c) * scale[c] + shift[c];
+        numbers(s, activated.data()).set(p * inputs + c, std::isnan(value) ? value : std::max(value, 0.0));
+      }
+    }
+    convolve(s, Pass::kForward, activated.data(), const_cast<void*>(w), result.data());
+    for (std::int64_t i = 0; i < static_cast<std::int64_t>(result.size() / size); ++i) {
+      numbers(s, y).set(i / outputs * plan.y_.of + i % outputs, numbers(s, result.data()).at(i));
+    }
+  });
+}
+
+std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target&, const ConvolutionShape& shape,
+                                                            ChannelSlice x, ChannelSlice y, std::size_t,
+                                                            std::string* why_not) {
+  if (shape.precision == Precision::kFloat32) {
+    *why_not = "in fp32";
+    return {};
+  }
+  return {NormConvolutionPlan(shape, x, y)};
 }
 
 std::vector<ConvolutionPlan> plans_for(const Target&, const ConvolutionShape& shape, Pass pass, std::size_t limit) {

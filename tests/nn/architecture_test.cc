@@ -42,7 +42,7 @@ TEST(ArchitectureTest, RefusesWhatItDoesNotKnowAndSaysWhatItDoes) {
 }
 
 TEST(BatchNormTest, NamesGoBothWays) {
-  for (const char* name : {"plain", "factored", "fused"}) {
+  for (const char* name : {"auto", "plain", "factored", "fused"}) {
     EXPECT_STREQ(nn::name_of(nn::parse_batch_norm(name)), name);
   }
   EXPECT_THROW(nn::parse_batch_norm("deferred"), Error);

@@ -109,7 +109,8 @@ TEST_P(BatchNormTest, EachWayIsANetworkOfItsOwn) {
     return nn::ModelPlan(device(), options_of(way, MemoryMode::kStore)).training()->tape.schedule().size();
   };
   EXPECT_LT(steps(BatchNorm::kPlain), steps(BatchNorm::kFactored));  // no operation of its own for statistics
-  const bool fused = device().make_norm_convolution({.input = {4, 32, 8, 8}, .out_channels = 64}, 0, 0) != nullptr;
+  const bool fused =
+      device().make_norm_convolution({.input = {4, 32, 8, 8}, .out_channels = 64}, {0, 32}, {0, 64}) != nullptr;
   if (fused) {
     EXPECT_LT(steps(BatchNorm::kFused), steps(BatchNorm::kFactored));
   } else {

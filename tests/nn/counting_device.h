@@ -71,11 +71,12 @@ class CountingDevice final : public Device {
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& s) override {
     return std::make_unique<CountingConvolution>(*this, device_.make_convolution(s));
   }
-  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& s, std::int64_t x_first,
-                                                         std::int64_t y_first) override {
-    auto made = device_.make_norm_convolution(s, x_first, y_first);
+  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& s, ChannelSlice x,
+                                                         ChannelSlice y) override {
+    auto made = device_.make_norm_convolution(s, x, y);
     return made ? std::make_unique<CountingNormConvolution>(*this, std::move(made)) : nullptr;
   }
+  bool prefers_fused() const override { return device_.prefers_fused(); }
   std::size_t reduction_bytes(std::int64_t c) const override { return device_.reduction_bytes(c); }
   void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
                        const InputNormalization& normalization, const View& y) override {

@@ -19,7 +19,7 @@ constexpr std::pair<Precision, double> kTolerances[] = {  // of the largest logi
 
 // Channels in whole vectors, so that the fused convolutions are among what is tested; and a plain odd network.
 nn::ModelOptions options_of(const char* arch, Precision precision, MemoryMode mode = MemoryMode::kShared,
-                            BatchNorm way = BatchNorm::kFused) {
+                            BatchNorm way = BatchNorm::kAuto) {
   nn::ModelOptions options = small_options(mode);
   options.arch = nn::parse_architecture(arch);
   options.batch_norm = way;

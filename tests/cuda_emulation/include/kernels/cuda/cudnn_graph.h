@@ -36,6 +36,23 @@ class ConvolutionPlan {
   std::string name_;
 };
 
+// x and y in their slices; in bf16 and TF32, as cuDNN has it.
+class NormConvolutionPlan {
+ public:
+  NormConvolutionPlan(const ConvolutionShape& shape, ChannelSlice x, ChannelSlice y) : shape_(shape), x_(x), y_(y) {}
+
+  std::size_t workspace_bytes() const { return 500; }
+  void run(cudnnHandle_t handle, const void* x, const float* scale, const float* shift, const void* w, void* y,
+           void* workspace) const;
+
+ private:
+  ConvolutionShape shape_;
+  ChannelSlice x_, y_;
+};
+std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target& target, const ConvolutionShape& shape,
+                                                            ChannelSlice x, ChannelSlice y, std::size_t limit,
+                                                            std::string* why_not);
+
 // Two of them, where as many are asked for.
 std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionShape& shape, Pass pass,
                                        std::size_t limit);
