@@ -68,7 +68,7 @@ std::vector<ExpectedTensor> state_of(const ReferenceCase& c, Device& device) {
   return model.expected_tensors();
 }
 
-void write_weights(const ReferenceCase& c, Device& device, const std::filesystem::path& path) {
+void write_weights(const ReferenceCase& c, Device& device, const std::filesystem::path& path, std::uint64_t nudge) {
   const std::vector<ExpectedTensor> tensors = state_of(c, device);
   const std::int64_t zero = 0;
   std::vector<std::vector<float>> values(tensors.size());
@@ -78,6 +78,11 @@ void write_weights(const ReferenceCase& c, Device& device, const std::filesystem
       writer.add(tensors[t].name, TensorType::kInt64, {}, &zero);
     } else {
       values[t] = initial_values(c, tensors[t], t);
+      for (std::size_t i = 0; i < values[t].size() && nudge != 0; ++i) {
+        const double u = formula(nudge, t, i);
+        const float to = u < 1.0 / 3 ? -INFINITY : INFINITY;
+        values[t][i] = u < 2.0 / 3 ? std::nextafter(values[t][i], to) : values[t][i];
+      }
       writer.add(tensors[t].name, TensorType::kFloat32, tensors[t].shape, values[t].data());
     }
   }
@@ -98,8 +103,8 @@ void write_batch(const ReferenceCase& c, const std::filesystem::path& path) {
   writer.write(path);
 }
 
-FormulaFiles::FormulaFiles(const ReferenceCase& c, Device& device) : case_(c), device_(device) {
-  write_weights(c, device, folder_ / "weights.safetensors");
+FormulaFiles::FormulaFiles(const ReferenceCase& c, Device& device, std::uint64_t nudge) : case_(c), device_(device) {
+  write_weights(c, device, folder_ / "weights.safetensors", nudge);
   write_batch(c, folder_ / "batch.safetensors");
 }
 

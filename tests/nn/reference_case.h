@@ -33,14 +33,15 @@ double formula(std::uint64_t seed, std::uint64_t t, std::uint64_t i);
 
 // Every tensor of the case's network in the state's order, counters included: t is the place in it.
 std::vector<ExpectedTensor> state_of(const ReferenceCase& c, Device& device);
-// safetensors of the initial state, and of x and y.
-void write_weights(const ReferenceCase& c, Device& device, const std::filesystem::path& path);
+// safetensors of the initial state, and of x and y. With a nudge other than 0 every weight moves by one rounding of
+// fp32, up, down or not at all, drawn from it.
+void write_weights(const ReferenceCase& c, Device& device, const std::filesystem::path& path, std::uint64_t nudge = 0);
 void write_batch(const ReferenceCase& c, const std::filesystem::path& path);
 
 // A case's initial state and batch in files under a temporary folder, to trace from in any memory mode.
 class FormulaFiles {
  public:
-  FormulaFiles(const ReferenceCase& c, Device& device);
+  FormulaFiles(const ReferenceCase& c, Device& device, std::uint64_t nudge = 0);
   nn::Trace trace(nn::MemoryMode memory) const;
 
  private:

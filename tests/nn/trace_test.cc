@@ -79,6 +79,21 @@ TEST_P(SharedTraceTest, TinyMseInFull) {
   }
 }
 
+// How far the answers get from float64's where every weight moves by one rounding: the farthest of some runs on the
+// CPU. A gradient that is rounding alone falls to either side of zero, and Adam makes a whole step of it.
+std::map<std::string, double> conditioning_of(const ReferenceCase& c, const nlohmann::json& summary) {
+  constexpr std::uint64_t kRuns = 32;
+  const std::unique_ptr<Device> cpu = make_device("cpu", kThreads);
+  std::map<std::string, double> farthest;
+  for (std::uint64_t nudge = 1; nudge <= kRuns; ++nudge) {
+    const Trace got = FormulaFiles(c, *cpu, nudge).trace(MemoryMode::kShared);
+    for (const auto& [measure, value] : summary_error(got, summary, c).measures) {
+      farthest[measure] = std::max(farthest[measure], value);
+    }
+  }
+  return farthest;
+}
+
 void hold_summary(Device& device, const std::string& name) {
   const nlohmann::json summary = read_json(shared_case(name) / "summary.json");
   const ReferenceCase c = ReferenceCase::from(summary.at("arguments"));
@@ -86,7 +101,13 @@ void hold_summary(Device& device, const std::string& name) {
   std::optional<Trace> first;
   for (const MemoryMode mode : kModes) {
     const Trace got = files.trace(mode);
-    expect_within(summary_error(got, summary, c), summary.at("pytorch_float32_error"), nn::name_of(mode));
+    const TraceError error = summary_error(got, summary, c);
+    const nlohmann::json& pytorch = summary.at("pytorch_float32_error");
+    if (!beyond(error, pytorch).empty()) {
+      for (const std::string& one : beyond(error, pytorch, conditioning_of(c, summary))) {
+        ADD_FAILURE() << nn::name_of(mode) << ": " << one;
+      }
+    }
     expect_same_bits(first ? *first : got, got, nn::name_of(mode));
     first = got;
   }

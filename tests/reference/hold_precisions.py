@@ -3,7 +3,9 @@
 
     hold_precisions.py --binary build/release/bin/densetree --device cuda [--shared ../shared] [--python WITH_TORCH]
 
-fp32: losses, logits and evaluation logits within three times PyTorch's own float32 error or the floors, as on the CPU.
+fp32: losses, logits and evaluation logits within three times PyTorch's own float32 error or the floors, as on the CPU;
+or within 1.5 times what the CPU is from float64 where every weight moves by one rounding, because a gradient that is
+rounding alone falls to either side of zero, and Adam makes a whole step of it.
 tf32, bf16: the first step's logits within 3e-3 or 3e-2 of the largest. Where an interpreter with torch is named they
 may instead be as far from float64 as PyTorch's own in that precision on the same device: within 1.5 times of it in each
 case, for one rounding more or less in the first layer moves a case by up to 1.8 times, and within 1.25 times over all
@@ -18,6 +20,7 @@ import array
 import json
 import math
 import pathlib
+import random
 import re
 import struct
 import subprocess
@@ -28,7 +31,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 PRECISIONS = ("fp32", "tf32", "bf16")
 MEMORY = ("shared", "store", "recompute")
 LIMITS = {"tf32": 3e-3, "bf16": 3e-2}
-OF_PYTORCH, OF_PYTORCH_ON_AVERAGE = 1.5, 1.25
+OF_PYTORCH, OF_PYTORCH_ON_AVERAGE, OF_NUDGED = 1.5, 1.25, 1.5
+NUDGES = range(1, 33)
 FLOORS = {"loss": 1e-6, "logits": 1e-5, "eval_logits": 1e-4}
 NETWORKS = {"tiny": "growth=8,blocks=2-3-4-2,init=16", "densenet121": "growth=32,blocks=6-12-24-16,init=64"}
 X, Y = 60000, 60001  # the batch's t
@@ -149,15 +153,21 @@ class Case:
         found["eval.logits"] = [v for row in evaluated for v in row] if nested else evaluated
         return found
 
-    def write(self, folder):
+    def write(self, folder, nudge=0):
+        """Weights and batch; with a nudge, drawn from it, every weight one rounding up, down or where it is."""
         a = self.arguments
+        drawn = random.Random(nudge)
         seed, labels = a["seed"], a["labels"]
         weights = {}
         for t, (name, shape) in enumerate(state(self.growth, self.blocks, self.init, labels)):
             if name.endswith("num_batches_tracked"):
                 weights[name] = ("I64", (), bytes(8))
             else:
-                weights[name] = ("F32", shape, array.array("f", initial_values(seed, t, name, shape)).tobytes())
+                values = array.array("f", initial_values(seed, t, name, shape))
+                if nudge:
+                    bits = array.array("I", values.tobytes())
+                    values = array.array("I", (b + drawn.choice((-1, 0, 1)) if b else b for b in bits))
+                weights[name] = ("F32", shape, values.tobytes())
         write_safetensors(folder / "weights.safetensors", weights)
         shape = (a["batch"], 3, a["size"], a["size"])
         x = array.array("f", (2 * u - 1 for u in uniform(seed, X, math.prod(shape))))
@@ -201,12 +211,13 @@ def measures(got, want):
     return found
 
 
-def run_trace(args, case, folder, precision, memory):
+def run_trace(args, case, folder, precision, memory, device=None):
     """The trace's answers; or why the program refuses, as text."""
     a = case.arguments
-    command = [args.binary, "trace", "--device", args.device, "--threads", str(args.threads), "--arch", case.arch,
-               "--steps", str(a["steps"]), "--lr", repr(a["lr"]), "--loss", a["loss"],
-               "--weights", str(folder / "weights.safetensors"), "--batch", str(folder / "batch.safetensors"), "--precision", precision, "--memory", memory,
+    command = [args.binary, "trace", "--device", device or args.device, "--threads", str(args.threads),
+               "--arch", case.arch, "--steps", str(a["steps"]), "--lr", repr(a["lr"]), "--loss", a["loss"],
+               "--weights", str(folder / "weights.safetensors"), "--batch", str(folder / "batch.safetensors"),
+               "--precision", precision, "--memory", memory,
                "--out", str(folder / "trace.safetensors")]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -239,11 +250,31 @@ def hold_reduced(case, got, precision, peer):
              "good": error <= limit}]
 
 
-def hold_full(case, got):
+def conditioning(args, case):
+    """The farthest that each measure gets on the CPU with nudged weights."""
+    farthest = {}
+    for nudge in NUDGES:
+        with tempfile.TemporaryDirectory() as work:
+            folder = pathlib.Path(work)
+            case.write(folder, nudge)
+            got = run_trace(args, case, folder, "fp32", MEMORY[0], "cpu")
+        if isinstance(got, str):
+            sys.exit(f"hold_precisions: error: {case.name} with nudged weights on the CPU: {got}")
+        for measure, error in measures(got, case.want()).items():
+            farthest[measure] = max(farthest.get(measure, 0.0), error)
+    return farthest
+
+
+def hold_full(args, case, got):
     theirs = case.stored["pytorch_float32_error"]
+    errors = measures(got, case.want())
+    limits = {measure: max(3 * theirs[measure], FLOORS[measure]) for measure in errors}
+    if not case.large and any(errors[measure] > limits[measure] for measure in errors):
+        moved = conditioning(args, case)
+        limits = {measure: max(limit, OF_NUDGED * moved[measure]) for measure, limit in limits.items()}
     found = []
-    for measure, error in measures(got, case.want()).items():
-        limit = max(3 * theirs[measure], FLOORS[measure])
+    for measure, error in errors.items():
+        limit = limits[measure]
         found.append({"measure": measure, "error": error, "pytorch": theirs[measure], "limit": limit,
                       "good": error <= limit})
     return found
@@ -259,7 +290,7 @@ def hold_case(args, case, folder, precision, peer):
             return [{"measure": "trace", "refused": got, "good": False}]
         if first is None:
             first = got
-            found = hold_full(case, got) if precision == "fp32" else hold_reduced(case, got, precision, peer)
+            found = hold_full(args, case, got) if precision == "fp32" else hold_reduced(case, got, precision, peer)
         elif got != first:
             found.append({"measure": f"{memory} gives the bits of {MEMORY[0]}", "good": False})
     return found
