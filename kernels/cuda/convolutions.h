@@ -6,7 +6,9 @@
 #include <cublasLt.h>
 #include <cudnn.h>
 
+#include <map>
 #include <memory>
+#include <string>
 
 #include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/gemm.h"
@@ -30,6 +32,8 @@ class ConvolutionContext {
   cublasLtHandle_t cublas();           // is told the stream with every product
   std::size_t gemm_workspace() const;  // bytes
   void activate() const;               // makes the device the thread's current one; throws Error
+  // Null where cuDNN has none. Made once for all layers of one shape: cuDNN compiles these.
+  std::shared_ptr<const NormConvolutionPlan> fused_plan(const ConvolutionShape& shape, ChannelSlice x, ChannelSlice y);
 
  private:
   struct Destroy {
@@ -40,6 +44,7 @@ class ConvolutionContext {
   Tuner tuner_;
   std::unique_ptr<cudnnContext, Destroy> cudnn_;
   std::unique_ptr<cublasLtContext, Destroy> cublas_;
+  std::map<std::string, std::shared_ptr<const NormConvolutionPlan>> fused_plans_;  // go before the handles they use
 };
 
 // What the libraries see of activations, their gradients, and weights.

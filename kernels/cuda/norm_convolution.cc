@@ -1,7 +1,8 @@
 // Batch norm, ReLU and a convolution in one. Forward is one kernel that cuDNN compiles: x is read once, in its slice of
 // a stack, and what is multiplied never lies in memory. Backward makes it again, in the workspace, for the gradient of
 // the weights; ∂L/∂z then takes its place there.
-#include <optional>
+
+#include <algorithm>
 
 #include "kernels/core/error.h"
 #include "kernels/core/pieces.h"
@@ -22,7 +23,7 @@ void* start_of(const View& view) {
 class CudaNormConvolution final : public NormConvolution {
  public:
   CudaNormConvolution(CudaDevice& device, std::shared_ptr<ConvolutionContext> context, const ConvolutionShape& shape,
-                      ChannelSlice x, ChannelSlice y, NormConvolutionPlan plan)
+                      ChannelSlice x, ChannelSlice y, std::shared_ptr<const NormConvolutionPlan> plan)
       : device_(device), context_(std::move(context)), shape_(shape), x_(x), y_(y), plan_(std::move(plan)) {
     if (shape.training) {
       backward_ = device.make_convolution(shape);
@@ -41,7 +42,7 @@ class CudaNormConvolution final : public NormConvolution {
     const ForwardMemory m = forward_memory(workspace);
     device_.fold(affine, shape_.input.c, m.scale, m.shift);
     interleave_weights(context_->stream(), shape_, w, type_of(shape_), m.weights);
-    plan_.run(context_->cudnn(), start_of(x), m.scale, m.shift, m.weights, start_of(y), m.scratch);
+    plan_->run(context_->cudnn(), start_of(x), m.scale, m.shift, m.weights, start_of(y), m.scratch);
     if (output.z.data != nullptr) {
       device_.affine_relu(x, affine, true, output.z);
     }
@@ -86,7 +87,7 @@ class CudaNormConvolution final : public NormConvolution {
     m.weights = p.take_bytes(bytes_of(shape_.weights(), type_of(shape_)));
     m.scale = p.take<float>(shape_.input.c);
     m.shift = p.take<float>(shape_.input.c);
-    m.scratch = p.take_bytes(plan_.workspace_bytes());
+    m.scratch = p.take_bytes(plan_->workspace_bytes());
     m.reduction = p.take_bytes(device_.reduction_bytes(shape_.out_channels));
     m.bytes = p.bytes();
     return m;
@@ -119,7 +120,7 @@ class CudaNormConvolution final : public NormConvolution {
   std::shared_ptr<ConvolutionContext> context_;
   ConvolutionShape shape_;
   ChannelSlice x_, y_;
-  NormConvolutionPlan plan_;
+  std::shared_ptr<const NormConvolutionPlan> plan_;
   std::unique_ptr<Convolution> backward_;
 };
 
@@ -129,13 +130,9 @@ std::unique_ptr<NormConvolution> make_fused_norm_convolution(CudaDevice& device,
                                                              std::shared_ptr<ConvolutionContext> context,
                                                              const ConvolutionShape& shape, ChannelSlice x,
                                                              ChannelSlice y) {
-  std::string why_not;
-  std::vector<NormConvolutionPlan> plans =
-      norm_convolution_plans_for(Target(context->cudnn()), shape, x, y, 1, &why_not);
-  if (plans.empty()) {
-    return nullptr;
-  }
-  return std::make_unique<CudaNormConvolution>(device, std::move(context), shape, x, y, std::move(plans.front()));
+  auto plan = context->fused_plan(shape, x, y);
+  return plan ? std::make_unique<CudaNormConvolution>(device, std::move(context), shape, x, y, std::move(plan))
+              : nullptr;
 }
 
 }  // namespace densetree::cuda
