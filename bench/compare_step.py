@@ -4,6 +4,7 @@
     bench/compare_step.py                                  training, DenseNet-121, 224x224, batch 16, fp32, all cores
     bench/compare_step.py --what infer
     bench/compare_step.py --python /usr/bin/python3 --python venv/bin/python   the better of the two counts
+    bench/compare_step.py --precision bf16 --peer-precision fp32
     bench/compare_step.py --device cuda --precision bf16 --batch-size 128 [--compile]
 
 Every contestant is a process of its own: `bench_step --worker` of this engine in its memory modes, and torch_step.py
@@ -102,7 +103,7 @@ def commands(args):
     precision = ["--precision", args.precision] if args.precision != "fp32" else []
     for memory in args.memory if args.what == "train" else args.memory[:1]:
         yield [args.bench_step, "--worker", args.what, "--memory", memory, *shape, *precision], True
-    amp = ["--amp", torch_precision.AMP[args.precision]]
+    amp = ["--amp", torch_precision.AMP[args.peer_precision]]
     for python in args.python:
         peer = [python, str(HERE / "torch_step.py"), args.what]
         for mode in PEER_MODES[args.what]:
@@ -168,6 +169,7 @@ def main():
     parser.add_argument("--python", action="append", help="an interpreter with torch; may be given several times")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--precision", choices=list(torch_precision.AMP), default="fp32")
+    parser.add_argument("--peer-precision", choices=list(torch_precision.AMP), help="of PyTorch, where it is another")
     parser.add_argument("--compile", action="store_true", help="PyTorch's best mode through torch.compile as well")
     parser.add_argument("--bench-step", default=str(HERE.parent / "build/release/bin/bench_step"))
     parser.add_argument("--rounds", type=int, default=7, help="measured turns of each")
@@ -177,6 +179,7 @@ def main():
     args = parser.parse_args()
     args.python = args.python or ["/usr/bin/python3"]
     args.threads = args.threads or os.cpu_count()
+    args.peer_precision = args.peer_precision or args.precision
     args.turn = args.turn or (10 if args.device.startswith("cuda") else 1)
 
     contestants = []
@@ -197,7 +200,7 @@ def main():
     load_after = load_average()
     hardware = results[0]["hardware"]
     print(f"{args.what} {args.arch}, {args.image_size}x{args.image_size}, batch {args.batch_size}, {args.precision}, "
-          f"{args.threads} threads on {hardware}; load average {load_before:.2f} before, {load_after:.2f} after\n")
+          f"PyTorch {args.peer_precision}, {args.threads} threads on {hardware}; load average {load_before:.2f} before, {load_after:.2f} after\n")
     print(table(results))
     found = ratios(results, args.what)
     if load_before > 0.7 and args.device == "cpu":
@@ -205,7 +208,7 @@ def main():
     if args.out:
         report = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                   "what": args.what, "arch": args.arch, "batch_size": args.batch_size, "image_size": args.image_size,
-                  "precision": args.precision, "device": args.device, "threads": args.threads, "hardware": hardware,
+                  "precision": args.precision, "peer_precision": args.peer_precision, "device": args.device, "threads": args.threads, "hardware": hardware,
                   "kernel": platform.release(), "left_out": left_out,
                   "load_before": load_before, "rounds": args.rounds, "turn": args.turn, "warmup": args.warmup, "ratios": found,
                   "results": results}

@@ -56,7 +56,7 @@ const char* vector_extension() {
                                               : "SSE";
 }
 
-// What oneDNN asks for; without AVX512_BF16 both it and the fused convolutions multiply in fp32.
+// What oneDNN asks for. Without AVX512_BF16 convolutions multiply in fp32.
 bool has_bfloat16() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
@@ -160,9 +160,17 @@ std::unique_ptr<Replay> CpuDevice::capture(std::function<void()> work) {
   return make_direct_replay(std::move(work));
 }
 
+void CpuDevice::check_precision(const ConvolutionShape& shape) const {
+  const std::string refused = why_not(shape.precision);
+  check(refused.empty(), "{} in {}: {}", shape.describe(), name_of(shape.precision), refused);
+}
+
 std::unique_ptr<Convolution> CpuDevice::make_convolution(const ConvolutionShape& shape) {
+  check_precision(shape);
   omp_set_num_threads(threads_);
-  auto convolution = make_onednn_convolution(shape, layout(shape.input_use), layout(shape.output_use));
+  const bool widens = shape.precision == Precision::kBFloat16 && !__builtin_cpu_supports("avx512bf16");
+  auto convolution = widens ? make_widened_convolution(*this, shape)
+                            : make_onednn_convolution(shape, layout(shape.input_use), layout(shape.output_use));
   const bool first = shape.input_use == Use::kInput && shape.output_use == Use::kSpatial;
   return first && shape.training ? make_first_convolution(shape, std::move(convolution), lanes_, threads_)
                                  : std::move(convolution);
@@ -170,6 +178,7 @@ std::unique_ptr<Convolution> CpuDevice::make_convolution(const ConvolutionShape&
 
 std::unique_ptr<NormConvolution> CpuDevice::make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
                                                                   ChannelSlice y) {
+  check_precision(shape);
   return x.first % lanes_ != 0 || y.first % lanes_ != 0
              ? nullptr
              : make_cpu_norm_convolution(shape, layout(Use::kStack), lanes_, threads_, cpu::kMultipliesBFloat16);

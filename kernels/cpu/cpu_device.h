@@ -69,12 +69,17 @@ class CpuDevice final : public Device {
   std::unique_ptr<TreeOperations> make_tree_operations() override;
 
  private:
+  void check_precision(const ConvolutionShape& shape) const;  // throws Error
+
   int threads_;
   std::int64_t lanes_;  // channels in a block of this processor's layouts: 16 with AVX-512, else 8
 };
 
 // A oneDNN convolution for this processor (kernels/cpu/convolution.cc).
 std::unique_ptr<Convolution> make_onednn_convolution(const ConvolutionShape& shape, Layout input, Layout output);
+
+// The same in bf16 for processors that multiply fp32 alone (kernels/cpu/widened_convolution.cc).
+std::unique_ptr<Convolution> make_widened_convolution(CpuDevice& device, const ConvolutionShape& shape);
 
 // Batch norm, ReLU and convolution in one (kernels/cpu/norm_convolution.cc), or null where the shape has no such form.
 // `pairs`: bf16 is multiplied in pairs, which is fast where the processor has an instruction for it, and else widened.

@@ -38,7 +38,8 @@ class CudaNormConvolution final : public NormConvolution {
                void* workspace) override {
     check_slice("input", x, shape_.input, x_);
     check_slice("output", y, shape_.output(), y_);
-    check_shape("what is kept of its input", output.z, shape_.input);
+    check_kept(output.z);
+    context_->activate();
     const ForwardMemory m = forward_memory(workspace);
     device_.fold(affine, shape_.input.c, m.scale, m.shift);
     interleave_weights(context_->stream(), shape_, w, type_of(shape_), m.weights);
@@ -56,7 +57,8 @@ class CudaNormConvolution final : public NormConvolution {
     check(backward_ != nullptr, "{}: prepared for inference, backward is not there", shape_.describe());
     check_shape("its input", x, shape_.input);
     check_shape("its output's gradient", dy, shape_.output());
-    check_shape("what is kept of its input", z, shape_.input);
+    check_kept(z);
+    context_->activate();
     const BackwardMemory m = backward_memory(workspace);
     const View inside = make_view(m.z, shape_.input, Layout::kInterleaved, type_of(shape_));
     const View gradient = make_view(m.dy, shape_.output(), Layout::kInterleaved, type_of(shape_));
@@ -104,9 +106,13 @@ class CudaNormConvolution final : public NormConvolution {
   }
 
   void check_shape(const char* what, const View& view, const Shape& shape) const {
-    check(view.data == nullptr || (view.shape() == shape && view.dtype == type_of(shape_)),
-          "{} after batch norm: {} is ({}, {}, {}, {}) {}", shape_.describe(), what, view.n, view.c, view.h, view.w,
-          name_of(view.dtype));
+    check(view.shape() == shape && view.dtype == type_of(shape_), "{} after batch norm: {} is ({}, {}, {}, {}) {}",
+          shape_.describe(), what, view.n, view.c, view.h, view.w, name_of(view.dtype));
+  }
+  void check_kept(const View& z) const {
+    if (z.data != nullptr) {
+      check_shape("what is kept of its input", z, shape_.input);
+    }
   }
   void check_slice(const char* what, const View& view, const Shape& shape, ChannelSlice slice) const {
     check(view.shape() == shape && view.dtype == type_of(shape_) && view.layout == Layout::kInterleaved &&

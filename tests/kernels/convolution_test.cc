@@ -1,4 +1,5 @@
 // Convolutions forward, backward data and backward weights against float64.
+#include "kernels/cpu/cpu_device.h"
 #include "tests/kernels/op_case.h"
 
 namespace densetree::test {
@@ -45,11 +46,13 @@ std::vector<ConvolutionShape> cases() {
 class DeviceConvolution {
  public:
   DeviceConvolution(Device& device, const ConvolutionShape& shape)
+      : DeviceConvolution(device, shape, device.make_convolution(shape)) {}
+  DeviceConvolution(Device& device, const ConvolutionShape& shape, std::unique_ptr<Convolution> made)
       : device_(device),
         shape_(shape),
         input_{device.layout(shape.input_use), 0, 0, type_of(shape)},
         output_{device.layout(shape.output_use), 0, 0, type_of(shape)},
-        made_(device.make_convolution(shape)) {}
+        made_(std::move(made)) {}
 
   Values forward(const Values& x, const Values& w) {
     const Tensor input(device_, shape_.input, input_, x), output(device_, shape_.output(), output_);
@@ -205,18 +208,27 @@ TEST_P(ConvolutionTest, BFloat16RoundsOnceWhereTheDeviceHasIt) {
       *values = rounded_to(DType::kBFloat16, std::move(*values));
     }
     const Values x = reference::absolute(d.x), w = reference::absolute(d.w), dy = reference::absolute(d.dy);
-    DeviceConvolution on_device(device(), shape);
-    const Values forward = reference::convolution_forward(shape, d.x, d.w);
-    expect_close(on_device.forward(d.x, d.w), forward, tolerance(forward, reference::convolution_forward(shape, x, w)),
-                 name_of_case(shape) + " forward");
-    const Values weights = reference::convolution_backward_weights(shape, d.x, d.dy);
-    expect_close(on_device.backward_weights(d.x, d.dy), weights,
-                 tolerance(weights, reference::convolution_backward_weights(shape, x, dy)),
-                 name_of_case(shape) + " weights");
-    if (shape.input_use == Use::kInput) continue;
-    const Values data = reference::convolution_backward_data(shape, d.dy, d.w);
-    expect_close(on_device.backward_data(d.dy, d.w), data,
-                 tolerance(data, reference::convolution_backward_data(shape, dy, w)), name_of_case(shape) + " data");
+    const Values forward = reference::convolution_forward(shape, d.x, d.w),
+                 weights = reference::convolution_backward_weights(shape, d.x, d.dy),
+                 data = reference::convolution_backward_data(shape, d.dy, d.w);
+    const Values of_forward = tolerance(forward, reference::convolution_forward(shape, x, w)),
+                 of_weights = tolerance(weights, reference::convolution_backward_weights(shape, x, dy)),
+                 of_data = tolerance(data, reference::convolution_backward_data(shape, dy, w));
+    std::vector<std::unique_ptr<Convolution>> forms;
+    forms.push_back(device().make_convolution(shape));
+    if (auto* cpu = dynamic_cast<CpuDevice*>(&device())) {  // both ways that a processor may ask for
+      forms.push_back(make_widened_convolution(*cpu, shape));
+      forms.push_back(
+          make_onednn_convolution(shape, device().layout(shape.input_use), device().layout(shape.output_use)));
+    }
+    for (auto& form : forms) {
+      DeviceConvolution on_device(device(), shape, std::move(form));
+      expect_close(on_device.forward(d.x, d.w), forward, of_forward, name_of_case(shape) + " forward");
+      expect_close(on_device.backward_weights(d.x, d.dy), weights, of_weights, name_of_case(shape) + " weights");
+      if (shape.input_use != Use::kInput) {
+        expect_close(on_device.backward_data(d.dy, d.w), data, of_data, name_of_case(shape) + " data");
+      }
+    }
   }
 }
 
@@ -254,6 +266,14 @@ TEST_P(ConvolutionTest, RefusesImpossibleShapes) {
   expect_error([&] { make({1, 16, 2, 2}, 0, 1, 1); }, "conv");
   expect_error([&] { make({0, 16, 2, 2}, 8, 1, 1); }, "conv");
   expect_error([&] { make({1, 16, 2, 2}, 8, 1, 0); }, "conv");
+  for (const Precision precision : {Precision::kTensorFloat32, Precision::kBFloat16}) {
+    ConvolutionShape shape = convolution({1, 16, 2, 2}, 16, 1, 1, 0, Use::kStack, Use::kStack);
+    shape.precision = precision;
+    if (const std::string why_not = device().why_not(precision); !why_not.empty()) {
+      expect_error([&] { device().make_convolution(shape); }, why_not);
+      expect_error([&] { device().make_norm_convolution(shape, {0, 16}, {0, 16}); }, why_not);
+    }
+  }
 }
 
 TEST(ConvolutionShape, DescribesItself) {
