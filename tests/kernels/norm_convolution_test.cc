@@ -110,7 +110,8 @@ class NormConvolutionTest : public OpTest {
     forms.push_back(device().make_norm_convolution(shape, {0, shape.input.c + kAfterX},
                                                    {kBeforeY, kBeforeY + shape.out_channels + kAfterY}));
     if (shape.precision == Precision::kBFloat16 && device().info().name == "cpu") {
-      forms.push_back(make_cpu_norm_convolution(shape, device().layout(Use::kStack), cpu::kLanes,
+      const Layout layout = device().layout(Use::kStack);
+      forms.push_back(make_cpu_norm_convolution(shape, layout, layout == Layout::kSlabs16 ? 16 : 8,
                                                 device().info().threads, !cpu::kMultipliesBFloat16));
     }
     std::erase(forms, nullptr);
