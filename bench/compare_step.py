@@ -200,7 +200,8 @@ def main():
     load_after = load_average()
     hardware = results[0]["hardware"]
     print(f"{args.what} {args.arch}, {args.image_size}x{args.image_size}, batch {args.batch_size}, {args.precision}, "
-          f"PyTorch {args.peer_precision}, {args.threads} threads on {hardware}; load average {load_before:.2f} before, {load_after:.2f} after\n")
+          f"PyTorch {args.peer_precision}, {args.threads} threads on {hardware}; load average {load_before:.2f} before, "
+          f"{load_after:.2f} after\n")
     print(table(results))
     found = ratios(results, args.what)
     if load_before > 0.7 and args.device == "cpu":
@@ -208,7 +209,8 @@ def main():
     if args.out:
         report = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                   "what": args.what, "arch": args.arch, "batch_size": args.batch_size, "image_size": args.image_size,
-                  "precision": args.precision, "peer_precision": args.peer_precision, "device": args.device, "threads": args.threads, "hardware": hardware,
+                  "precision": args.precision, "peer_precision": args.peer_precision, "device": args.device,
+                  "threads": args.threads, "hardware": hardware,
                   "kernel": platform.release(), "left_out": left_out,
                   "load_before": load_before, "rounds": args.rounds, "turn": args.turn, "warmup": args.warmup, "ratios": found,
                   "results": results}

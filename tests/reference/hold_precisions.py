@@ -4,12 +4,12 @@
     hold_precisions.py --binary build/release/bin/densetree --device cuda [--shared ../shared] [--python WITH_TORCH]
 
 fp32: losses, logits and evaluation logits within three times PyTorch's own float32 error or the floors, as on the CPU;
-or within 1.5 times what the CPU is from float64 where every weight moves by one rounding, because a gradient that is
-rounding alone falls to either side of zero, and Adam makes a whole step of it.
+or, on other devices, within 1.5 times what the CPU is from float64 where every weight moves by one rounding, because a
+gradient that is rounding alone falls to either side of zero, and Adam makes a whole step of it.
 tf32, bf16: the first step's logits within 3e-3 or 3e-2 of the largest. Where an interpreter with torch is named they
-may instead be as far from float64 as PyTorch's own in that precision on the same device: within 1.5 times of it in each
-case, for one rounding more or less in the first layer moves a case by up to 1.8 times, and within 1.25 times over all
-cases (geometric mean). Every memory mode gives the same bits.
+may instead be as far from float64 as PyTorch's own in that precision on the same device, in each case, and over all
+cases (geometric mean) have to be. One rounding more or less in the first layer moves a case by up to 1.8 times, so
+single cases beyond their limit are to be read beside the mean. Every memory mode gives the same bits.
 
 Cases are those beside this file, of which the three largest are left to the test program, and those of
 SHARED/reference. Weights and batch come from the formula in torch_trace.py's header. Prints one line per measure; ends
@@ -31,7 +31,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PRECISIONS = ("fp32", "tf32", "bf16")
 MEMORY = ("shared", "store", "recompute")
 LIMITS = {"tf32": 3e-3, "bf16": 3e-2}
-OF_PYTORCH, OF_PYTORCH_ON_AVERAGE, OF_NUDGED = 1.5, 1.25, 1.5
+OF_NUDGED = 1.5
 NUDGES = range(1, 33)
 FLOORS = {"loss": 1e-6, "logits": 1e-5, "eval_logits": 1e-4}
 NETWORKS = {"tiny": "growth=8,blocks=2-3-4-2,init=16", "densenet121": "growth=32,blocks=6-12-24-16,init=64"}
@@ -245,7 +245,7 @@ def hold_reduced(case, got, precision, peer):
     want = case.want()["step0.logits"]
     error = far(got["step0.logits"], want)
     theirs = far(peer[case.name, precision], want) if (case.name, precision) in peer else None
-    limit = max(LIMITS[precision], OF_PYTORCH * (theirs or 0))
+    limit = max(LIMITS[precision], theirs or 0)
     return [{"measure": "logits of the first step", "error": error, "pytorch": theirs, "limit": limit,
              "good": error <= limit}]
 
@@ -269,7 +269,7 @@ def hold_full(args, case, got):
     theirs = case.stored["pytorch_float32_error"]
     errors = measures(got, case.want())
     limits = {measure: max(3 * theirs[measure], FLOORS[measure]) for measure in errors}
-    if not case.large and any(errors[measure] > limits[measure] for measure in errors):
+    if args.device != "cpu" and not case.large and any(errors[measure] > limits[measure] for measure in errors):
         moved = conditioning(args, case)
         limits = {measure: max(limit, OF_NUDGED * moved[measure]) for measure, limit in limits.items()}
     found = []
@@ -317,7 +317,7 @@ def hold_all(args):
             if ratios:
                 mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
                 yield {"case": "all", "precision": precision, "measure": "error over PyTorch's", "error": mean,
-                       "pytorch": 1.0, "limit": OF_PYTORCH_ON_AVERAGE, "good": mean <= OF_PYTORCH_ON_AVERAGE}
+                       "pytorch": 1.0, "limit": 1.0, "good": mean <= 1}
 
 
 def line(one):
