@@ -7,15 +7,17 @@
     bench/compare_step.py --precision bf16 --peer-precision fp32
     bench/compare_step.py --device cuda --precision bf16 --batch-size 128 [--compile]
 
-Every contestant is a process of its own: `bench_step --worker` of this engine in its memory modes, and torch_step.py
-in PyTorch's. All are started and warmed up, then each runs one step in turn, A B C … A B C …, so that whatever else
-happens on the machine happens to all of them. While one runs the others wait without using a core. On a GPU a turn is
---turn steps, queued one behind the other as in training, and its mean counts.
+Every contestant is a process of its own: `bench_step --worker` of this engine in its memory modes (`shared`, or with
+the way of batch norm `shared/fused`), and torch_step.py in PyTorch's. All are started together and warmed up one after
+another, then each runs one step in turn, A B C … A B C …, so that whatever else happens on the machine happens to all
+of them. While one runs the others wait without using a core. On a GPU a turn is --turn steps, queued one behind the
+other as in training, and its mean counts. --out is written after every round.
 
 Memory is the peak of resident memory of the process (VmHWM), and that less what was resident before the model was
 built: libraries and interpreters do not count. On a GPU it is the device memory of the tensors, this engine's one
-allocation and the most that PyTorch's allocator handed out, and beside it what nvidia-smi saw the card's use grow by,
-which has contexts, libraries and caches in it. A peer that cannot run (no compiler, out of memory) is left out, by name.
+allocation and the most that PyTorch's allocator handed out, and beside it what nvidia-smi says the process has, which
+has contexts, libraries and caches in it. A contestant that cannot run (no compiler, out of memory, no answer within
+--limit) is left out, by name and with what it said.
 """
 import argparse
 import datetime
@@ -23,10 +25,12 @@ import json
 import os
 import pathlib
 import platform
+import select
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 
 import torch_precision
 
@@ -34,34 +38,47 @@ HERE = pathlib.Path(__file__).resolve().parent
 PEER_MODES = {"train": ["nchw", "channels_last", "memory_efficient"], "infer": ["nchw", "channels_last"]}
 
 
-def card_bytes(device):
-    """What nvidia-smi says is used of the card; None without one."""
+def card_bytes(device, pid):
+    """What nvidia-smi says that a process has of the card; None where it does not say."""
     if not device.startswith("cuda") or not shutil.which("nvidia-smi"):
         return None
-    index = device.partition(":")[2] or "0"
-    asked = subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "-i", index],
+    asked = subprocess.run(["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"],
                            capture_output=True, text=True)
-    return int(asked.stdout) << 20 if asked.stdout.strip().isdigit() else None
+    rows = (line.split(",") for line in asked.stdout.splitlines())
+    return next((int(row[1]) << 20 for row in rows if row[0].strip() == str(pid) and row[1].strip().isdigit()), None)
 
 
 class Contestant:
     """A worker process that runs steps when told to."""
 
-    def __init__(self, command, ours, device):
-        self.ours = ours
-        self.command = command
-        self.device = device
-        self.device_seconds = []
-        self.card_before = card_bytes(device)
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.about = self.read()
-        self.seconds = []
+    def __init__(self, command, ours, name, device, limit):
+        self.ours, self.command, self.name = ours, list(map(str, command)), name
+        self.device, self.limit = device, limit
+        self.device_seconds, self.seconds = [], []
+        self.card = None
+        self.errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+                                        text=True)
+
+    def fail(self, what):
+        self.errors.seek(0)
+        said = self.errors.read().strip().splitlines()
+        raise RuntimeError(f"{self.name} {what}: {said[-1] if said else ''}")
 
     def read(self):
+        if not select.select([self.process.stdout], [], [], self.limit)[0]:
+            self.process.kill()
+            self.fail(f"gave no answer within {self.limit} s")
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{' '.join(map(str, self.command))} ended with status {self.process.wait()}")
+            self.fail(f"ended with status {self.process.wait()}")
         return json.loads(line)
+
+    def warm_up(self, steps):
+        self.about = self.read()
+        self.run(steps)
+        self.device_seconds = []
+        self.card = card_bytes(self.device, self.process.pid)
 
     def run(self, steps):
         self.process.stdin.write(f"run {steps}\n")
@@ -74,13 +91,9 @@ class Contestant:
         self.device_seconds += answer.get("device_seconds", [])
         return answer["seconds"]
 
-    def warm_up(self, steps):
-        self.run(steps)
-        self.device_seconds = []
-        used = card_bytes(self.device)
-        self.card = None if used is None or self.card_before is None else used - self.card_before
-
     def end(self):
+        if self.process.poll() is not None:
+            return
         try:
             self.process.stdin.close()
         except BrokenPipeError:
@@ -90,44 +103,55 @@ class Contestant:
     def result(self, batch):
         median = statistics.median(self.seconds)
         return {
-            **self.about, "ours": self.ours, "seconds_median": median, "seconds_min": min(self.seconds),
+            **self.about, "name": self.name, "ours": self.ours, "seconds_median": median, "seconds_min": min(self.seconds),
             "seconds_max": max(self.seconds), "images_per_second": batch / median, "seconds": self.seconds,
             "device_seconds": self.device_seconds, "peak_bytes": self.peak, "card_bytes": self.card,
             "step_bytes": self.peak - (0 if self.device.startswith("cuda") else self.about["baseline_bytes"])}
 
 
 def commands(args):
-    """[command, whether it is this engine's] of every contestant."""
-    shape = ["--arch", args.arch, "--batch-size", str(args.batch_size), "--image-size", str(args.image_size),
-             "--threads", str(args.threads), "--device", args.device]
+    """[command, whether it is this engine's, name] of every contestant."""
+    shape = ["--arch", args.arch, "--batch-size", args.batch_size, "--image-size", args.image_size, "--threads",
+             args.threads, "--device", args.device]
     precision = ["--precision", args.precision] if args.precision != "fp32" else []
-    for memory in args.memory if args.what == "train" else args.memory[:1]:
-        yield [args.bench_step, "--worker", args.what, "--memory", memory, *shape, *precision], True
+    for way in args.memory if args.what == "train" else args.memory[:1]:
+        memory, _, batch_norm = way.partition("/")
+        more = ["--batch-norm", batch_norm] if batch_norm else []
+        yield [args.bench_step, "--worker", args.what, "--memory", memory, *more, *shape, *precision], True, \
+            f"densetree {way}"
     amp = ["--amp", torch_precision.AMP[args.peer_precision]]
     for python in args.python:
-        peer = [python, str(HERE / "torch_step.py"), args.what]
-        for mode in PEER_MODES[args.what]:
-            yield [*peer, mode, *shape, *amp], False
+        peer = [python, HERE / "torch_step.py", args.what]
+        for mode in args.peers or PEER_MODES[args.what]:
+            yield [*peer, mode, *shape, *amp], False, f"{python} {mode}"
         if args.compile:
-            yield [*peer, "channels_last", *shape, *amp, "--compile"], False
+            yield [*peer, "channels_last", *shape, *amp, "--compile"], False, f"{python} compile"
 
 
 def start_all(args, contestants):
-    """Fills the list with contestants that are warm; gives what the peers that did not get there died of."""
-    left_out = []
-    for command, ours in commands(args):
-        try:
-            contestant = Contestant(command, ours, args.device)
-            contestant.warm_up(args.warmup)
-        except (OSError, RuntimeError) as error:
-            if ours:
-                raise
-            left_out.append(str(error))
-            print(f"compare_step: left out: {error}", file=sys.stderr)
-        else:
-            contestants.append(contestant)
-    if all(c.ours for c in contestants):
-        raise RuntimeError("no peer could run; --python names an interpreter with torch")
+    """Fills the list with contestants that are warm; gives what those that did not get there died of."""
+    left_out, started = [], []
+    try:
+        for command, ours, name in commands(args):
+            started.append(Contestant(command, ours, name, args.device, args.limit))
+        for contestant in started:
+            try:
+                contestant.warm_up(args.warmup)
+            except (OSError, RuntimeError) as error:
+                left_out.append(str(error))
+                contestant.end()
+                print(f"compare_step: left out: {error}", file=sys.stderr)
+            else:
+                if not contestant.ours:
+                    contestant.name = contestant.about["name"]
+                contestants.append(contestant)
+    finally:
+        for contestant in started:
+            if contestant not in contestants:
+                contestant.end()
+    for ours, whose in ((True, "this engine"), (False, "PyTorch; --python names an interpreter with torch")):
+        if not any(c.ours == ours for c in contestants):
+            raise RuntimeError(f"nothing could run of {whose}")
     return left_out
 
 
@@ -144,17 +168,29 @@ def table(results):
     return "\n".join(lines)
 
 
-def ratios(results, what):
+def ratios(results):
     """This engine's first memory mode against the best peer: speed, and memory against the leanest."""
     ours = next(r for r in results if r["ours"])
     peers = [r for r in results if not r["ours"]]
     fastest = max(peers, key=lambda r: r["images_per_second"])
     leanest = min(peers, key=lambda r: r["step_bytes"])
-    found = {"speed": ours["images_per_second"] / fastest["images_per_second"], "fastest_peer": fastest["name"],
-             "memory": ours["step_bytes"] / leanest["step_bytes"], "leanest_peer": leanest["name"], "ours": ours["name"]}
-    print(f"\n{ours['name']} is {found['speed']:.2f}x as fast as {fastest['name']}, the fastest peer, and takes "
-          f"{found['memory']:.2f}x the memory of {leanest['name']}, the leanest ({what}).")
-    return found
+    return {"speed": ours["images_per_second"] / fastest["images_per_second"], "fastest_peer": fastest["name"],
+            "memory": ours["step_bytes"] / leanest["step_bytes"], "leanest_peer": leanest["name"], "ours": ours["name"]}
+
+
+def write_report(args, contestants, left_out, load_before):
+    if not args.out:
+        return
+    results = [contestant.result(args.batch_size) for contestant in contestants]
+    report = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+              "what": args.what, "arch": args.arch, "batch_size": args.batch_size, "image_size": args.image_size,
+              "precision": args.precision, "peer_precision": args.peer_precision, "device": args.device,
+              "threads": args.threads, "hardware": results[0]["hardware"], "kernel": platform.release(),
+              "left_out": left_out, "load_before": load_before, "rounds": len(contestants[0].seconds),
+              "turn": args.turn, "warmup": args.warmup, "ratios": ratios(results), "results": results}
+    aside = pathlib.Path(args.out + ".part")
+    aside.write_text(json.dumps(report, indent=1) + "\n")
+    aside.replace(args.out)
 
 
 def main():
@@ -165,7 +201,9 @@ def main():
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--memory", default=["shared"], type=lambda text: text.split(","),
-                        help="this engine's memory modes, after commas (default: shared)")
+                        help="this engine's memory modes, after commas, each alone or as MODE/BATCH-NORM (default: shared)")
+    parser.add_argument("--peers", type=lambda text: text.split(","), help="PyTorch's modes, after commas (all)")
+    parser.add_argument("--limit", type=float, default=600, help="seconds that an answer may take")
     parser.add_argument("--python", action="append", help="an interpreter with torch; may be given several times")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--precision", choices=list(torch_precision.AMP), default="fp32")
@@ -190,6 +228,7 @@ def main():
             for contestant in contestants:
                 contestant.seconds.append(statistics.mean(contestant.run(args.turn)))
             print(f"round {round_number + 1} of {args.rounds}", file=sys.stderr)
+            write_report(args, contestants, left_out, load_before)
     except (OSError, RuntimeError) as error:
         sys.exit(f"compare_step: error: {error}")
     finally:
@@ -197,24 +236,15 @@ def main():
             contestant.end()
 
     results = [contestant.result(args.batch_size) for contestant in contestants]
-    load_after = load_average()
-    hardware = results[0]["hardware"]
     print(f"{args.what} {args.arch}, {args.image_size}x{args.image_size}, batch {args.batch_size}, {args.precision}, "
-          f"PyTorch {args.peer_precision}, {args.threads} threads on {hardware}; load average {load_before:.2f} before, "
-          f"{load_after:.2f} after\n")
+          f"PyTorch {args.peer_precision}, {args.threads} threads on {results[0]['hardware']}; load average "
+          f"{load_before:.2f} before, {load_average():.2f} after\n")
     print(table(results))
-    found = ratios(results, args.what)
+    found = ratios(results)
+    print(f"\n{found['ours']} is {found['speed']:.2f}x as fast as {found['fastest_peer']}, the fastest peer, and takes "
+          f"{found['memory']:.2f}x the memory of {found['leanest_peer']}, the leanest ({args.what}).")
     if load_before > 0.7 and args.device == "cpu":
         print("The machine was busy before this began: take these figures with caution.")
-    if args.out:
-        report = {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-                  "what": args.what, "arch": args.arch, "batch_size": args.batch_size, "image_size": args.image_size,
-                  "precision": args.precision, "peer_precision": args.peer_precision, "device": args.device,
-                  "threads": args.threads, "hardware": hardware,
-                  "kernel": platform.release(), "left_out": left_out,
-                  "load_before": load_before, "rounds": args.rounds, "turn": args.turn, "warmup": args.warmup, "ratios": found,
-                  "results": results}
-        pathlib.Path(args.out).write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,73 +1,77 @@
 #!/usr/bin/env bash
-# Checks and measures densetree on this machine's GPU: one command, nothing to edit, every stage goes on after failures.
+# Checks and measures densetree on this machine's GPU within the minutes there are: one command, nothing to edit. What
+# tells most comes first; a stage that fails, crashes or hangs keeps no other from running; results are there as they come.
 #
-#   bench/gpu_check.sh [--device cuda|cuda:N|cpu] [--out DIR] [--build DIR|PACK.tar.gz] [--shared DIR]
-#                      [--stages a,b,c] [--seconds-per-stage N] [--python PYTHON] [--quick]
+#   bench/gpu_check.sh [--minutes N] [--plan] [--continue DIR] [--device cuda|cuda:N|cpu] [--out DIR]
+#                      [--build DIR|PACK.tar.gz] [--shared DIR] [--stages a,b,c] [--python PYTHON] [--quick]
 #
+#   --minutes   all of it ends within that time (6)
+#   --plan      prints the stages in their order, with limits and reasons, and does nothing
+#   --continue  a folder that an earlier call left its results in: what it has been through is taken over
 #   --device    what is checked (cuda); with cpu the same on the CPU, to try the scripts
-#   --out       results (build/gpu-check): summary.md, summary.json, logs/, bench/
+#   --out       holds summary.md, summary.json, results.tar.gz and nothing else (build/gpu-check)
 #   --build     a build that is there already, or what gpu_pack.sh made; without it, this builds
 #   --shared    the folder of reference traces and X-rays (the pack's, or ../shared, or shared/)
-#   --stages    of: environment tests sanitizer traces determinism resume move demo real benchmarks (all)
-#   --seconds-per-stage   each stage is stopped after that (900; with --quick 300)
+#   --stages    these alone, in this order
 #   --python    an interpreter with torch, to compare with (python3, else /usr/bin/python3, where they have it)
 #   --quick     small sizes: shows that everything works, measures nothing
 #
 # Exit status: 0 when no stage failed, 1 when one did, 2 for wrong usage.
 set -uo pipefail
-usage() { sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,20s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-known=(environment tests sanitizer traces determinism resume move demo real benchmarks)
-marker=".densetree-gpu-check"
+begun=$SECONDS
 
 wrong() { echo "gpu_check: error: $*" >&2; exit 2; }
 fail() { echo "gpu_check: error: $*" >&2; exit 1; }
 
 # ---- Arguments
-device=cuda
+device=cuda minutes=6
 out="$root/build/gpu-check"
-build="" shared="" python="" seconds="" quick=""
-stages=("${known[@]}")
+build="" shared="" python="" plan=""
+options=()
 while [[ $# -gt 0 ]]; do
   case "$1" in
-    --device | --out | --build | --shared | --stages | --seconds-per-stage | --python)
+    --device | --out | --build | --shared | --stages | --minutes | --python | --continue)
       [[ -n "${2-}" ]] || wrong "$1 wants a value"
       case "$1" in
         --device) device="$2" ;;
         --out) out="$(realpath -m "$2")" ;;
         --build) build="$(realpath -m "$2")" ;;
         --shared) shared="$(realpath -m "$2")" ;;
-        --stages) IFS=, read -r -a stages <<< "$2" ;;
-        --seconds-per-stage) seconds="$2" ;;
+        --minutes) minutes="$2" ;;
         --python) python="$2" ;;
+        --stages) options+=(--stages "$2") ;;
+        --continue)
+          [[ -e $2/results.tar.gz ]] || fail "there is no $2/results.tar.gz (--continue)"
+          options+=(--continue "$2")
+          ;;
       esac
       shift 2
       ;;
-    --quick) quick=--quick; shift ;;
+    --quick) options+=(--quick); shift ;;
+    --plan) plan=--plan; shift ;;
     -h | --help) usage; exit 0 ;;
     *) wrong "unknown argument '$1'; see --help" ;;
   esac
 done
 [[ $device =~ ^(cpu|cuda|cuda:[0-9]+)$ ]] || wrong "--device is '$device'; use cuda, cuda:N or cpu"
-[[ -n $seconds ]] || seconds=$([[ -n $quick ]] && echo 300 || echo 900)
-[[ $seconds =~ ^[1-9][0-9]*$ ]] || wrong "--seconds-per-stage is '$seconds'; use a whole number above 0"
-for stage in "${stages[@]}"; do
-  [[ " ${known[*]} " == *" $stage "* ]] || wrong "there is no stage '$stage'; there are ${known[*]}"
-done
+[[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ && ! $minutes =~ ^[0.]+$ ]] || wrong "--minutes is '$minutes'; use a number above 0"
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || fail "python3 is missing or older than 3.10"
+options+=(--root "$root" --device "$device")
+planned="$(python3 -B "$root/bench/gpu/check.py" "${options[@]}" --plan)" || exit 2
+[[ -z $plan ]] || { echo "$planned"; exit 0; }
 [[ -z $shared || -d $shared ]] || fail "there is no folder $shared (--shared)"
-
-# ---- Where results go
-if [[ -d $out && -n "$(ls -A "$out")" && ! -e $out/$marker ]]; then
-  fail "$out is not empty and no earlier check made it; name another folder with --out"
-fi
-rm -rf "${out:?}"/{build,cache,logs,stages,work,bench,summary.json,summary.md}
-mkdir -p "$out/logs" "$out/stages" || fail "cannot write to $out"
-touch "$out/$marker"
+mkdir -p "$out" || fail "cannot write to $out"
+for file in "$out"/* "$out"/.[!.]*; do
+  [[ ! -e $file || $(basename "$file") =~ ^(summary\.md|summary\.json|results\.tar\.gz|\..*\.part)$ ]] ||
+    fail "$out holds $(basename "$file"), which no check made; name another folder with --out"
+done
+work="$(mktemp -d)" || fail "cannot make a temporary folder"
 
 # ---- The build
 linked=""
-trap '[[ -z $linked ]] || rm -f "$linked"' EXIT
+trap '[[ -z $linked ]] || rm -f "$linked"; rm -rf "$work"' EXIT
 
 # Tests know the source folder they were built from, for the files in tests/reference. Where that is not there, as on
 # another machine, its name leads here while this runs.
@@ -80,13 +84,15 @@ lead_sources_here() {
 
 if [[ -z $build ]]; then
   # shellcheck source=tools/build.sh
-  (source "$root/tools/build.sh" && build_release) > "$out/logs/build.log" 2>&1 ||
-    fail "the build failed, see $out/logs/build.log; bring one along with --build (bench/gpu_pack.sh makes it)"
+  mkdir -p "$root/build"
+  (source "$root/tools/build.sh" && build_release) > "$root/build/gpu-check-build.log" 2>&1 ||
+    fail "the build failed, see $root/build/gpu-check-build.log; bring one along with --build (bench/gpu_pack.sh makes it)"
+  begun=$SECONDS
   build="$root/build/release"
 elif [[ -f $build ]]; then
-  mkdir -p "$out/build"
-  tar -xf "$build" -C "$out/build" || fail "$build cannot be unpacked"
-  build="$out/build"
+  mkdir "$work/build"
+  tar -xf "$build" -C "$work/build" || fail "$build cannot be unpacked"
+  build="$work/build"
 fi
 [[ -x $build/bin/densetree ]] || fail "there is no $build/bin/densetree (--build)"
 lead_sources_here || fail "cannot make $(cat "$build/source.txt") lead to $root, which the tests need"
@@ -113,8 +119,8 @@ except ImportError:
     pass
 PYTHON
 }
-if ldd "$build/bin/densetree" 2> /dev/null | grep -q 'not found'; then
-  LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}/usr/local/cuda/lib64:$(packaged_libraries)"
+if ldd "$build"/bin/densetree "$build"/lib/*.so 2> /dev/null | grep -q 'not found'; then
+  LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$(packaged_libraries):/usr/local/cuda/lib64"
   export LD_LIBRARY_PATH
   missing="$(ldd "$build/bin/densetree" | grep 'not found')"
   [[ -z $missing ]] || fail "$build/bin/densetree lacks $missing"
@@ -122,28 +128,12 @@ fi
 [[ -z $shared ]] || export DENSETREE_SHARED="$shared"
 # Algorithms are the libraries' first choices, but for benchmarks that say so; what those find stays here.
 unset DENSETREE_AUTOTUNE
-export DENSETREE_CACHE="$out/cache"
+export DENSETREE_CACHE="$work/cache"
 export OMP_WAIT_POLICY=passive  # programs run beside others; a waiting thread must not hold a core
 
 # ---- Stages
-options=(--root "$root" --build "$build" --out "$out" --device "$device" --seconds "$seconds")
+options+=(--build "$build" --out "$out")
+options+=(--minutes "$(awk "BEGIN { print $minutes - ($SECONDS - $begun) / 60 }")")
 [[ -z $shared ]] || options+=(--shared "$shared")
 [[ -z $python ]] || options+=(--python "$python")
-[[ -z $quick ]] || options+=("$quick")
-finished=()
-for stage in "${stages[@]}"; do
-  echo "gpu_check: $stage" >&2
-  start=$SECONDS
-  status=0
-  timeout --kill-after=10 "$seconds" python3 -B "$root/bench/gpu/check.py" "$stage" "${options[@]}" \
-    > "$out/logs/$stage.log" 2>&1 < /dev/null || status=$?
-  echo "$status $((SECONDS - start)) $seconds" > "$out/stages/$stage.status"
-  rm -rf "$out/work/$stage"
-  finished+=("$stage")
-  # Each time: should this be stopped from outside, the summary is there as far as it had come.
-  failed=0
-  python3 -B "$root/bench/gpu/summary.py" "$out" "$device" "${quick:+quick}" "${finished[@]}" \
-    > "$out/logs/summary.log" || failed=1
-done
-cat "$out/logs/summary.log"
-exit "$failed"
+python3 -B "$root/bench/gpu/check.py" "${options[@]}" < /dev/null

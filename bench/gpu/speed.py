@@ -1,15 +1,15 @@
-"""The stage of benchmarks: this engine and PyTorch beside it, the layers, the label tree, and what the card can do.
-
-What tells most comes first, because the stage may be stopped at its limit.
-"""
+"""Stages that measure: whole steps beside PyTorch, kernels one by one, the label tree, and what the card can do."""
+import csv
+import gzip
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 
 from machine import cards
 
-PROGRAMS = ("bench_step", "bench_memory_recompute", "bench_layers", "bench_tree")
 MEMORY = ("shared", "store", "recompute")
 TUNED = {"DENSETREE_AUTOTUNE": "1"}  # PyTorch chooses its convolutions by timing them, too
 MIB = 1 << 20
@@ -18,34 +18,24 @@ MIB = 1 << 20
 class Sizes:
     """What is measured: the issue's size on a GPU, and something small to see that the scripts work."""
 
-    def __init__(self, quick):
+    def __init__(self, stage):
+        quick = stage.quick or not stage.on_gpu
         self.arch = "densenet121"
         self.batch, self.image = (2, 64) if quick else (128, 224)
-        self.steps, self.rounds = (2, 2) if quick else (20, 10)
+        self.precision = "bf16" if stage.on_gpu else "fp32"
+        self.rounds, self.turn = (2, 2) if quick else (6, 10)
         self.layers = ("--benchmark_filter=ceiling/copy", "--benchmark_min_time=0.01") if quick else ()
-        self.tree = ("--images", "3000", "--draws", "10", "--benchmark_min_time=0.01") if quick else ("--draws", "200")
+        self.tree = (("--images", "3000", "--benchmark_min_time=0.01") if quick else ("--benchmark_min_time=0.3",))
         self.depths = (("--arch", "growth=16,blocks=2-2,init=32", "--batch-size", "2", "--image-size", "64",
                         "--rounds", "2") if quick else ("--batch-size", "32", "--rounds", "10"))
-        self.ceilings = ("--bytes", str(64 * MIB), "--side", "1024") if quick else ()
+        self.ceilings = ("--bytes", str(64 * MIB), "--side", "1024") if quick else ("--bytes", str(2048 * MIB))
 
     def flags(self):
         return ("--arch", self.arch, "--batch-size", self.batch, "--image-size", self.image)
 
 
-def precision_flags(stage, name, available):
-    """{precision: flags} of those that the program has on this device and its benchmark can be asked for."""
-    asked = "--precision" in stage.run(stage.program(name), "--help").stdout
-    found = {}
-    for precision in available:
-        if asked or precision == "fp32":
-            found[precision] = ("--precision", precision) if precision != "fp32" else ()
-        else:
-            stage.skip(f"{name} in {precision}", f"{name} has no --precision")
-    return found
-
-
 def google(stage, what, *command, **more):
-    """Runs a Google Benchmark program; its rows by name, and the whole report in OUT/bench."""
+    """Runs a Google Benchmark program; its rows by name, and the whole report in the results."""
     done = stage.run(*command, "--benchmark_format=json", **more)
     if not stage.check(what, done.returncode == 0, done.stderr.strip()[-300:] if done.returncode else ""):
         return {}
@@ -56,98 +46,190 @@ def google(stage, what, *command, **more):
 
 # ---- Beside PyTorch
 
-def compare(stage, sizes, what, precision, *more):
-    name = "-".join(["compare", what, precision, *(flag.strip("-") for flag in more)])
-    report = stage.out / "bench" / f"{name}.json"
-    done = stage.run(sys.executable, "-B", stage.root / "bench/compare_step.py", "--what", what, "--precision", precision,
-                     "--device", stage.device, "--python", stage.settings.python, "--bench-step",
-                     stage.program("bench_step"), "--memory", ",".join(MEMORY), *sizes.flags(), "--rounds", sizes.rounds,
-                     "--warmup", "1" if stage.quick else "5", "--out", report, *more,
-                     env=os.environ | TUNED)
-    if not stage.check(name, done.returncode == 0, done.stderr.strip()[-300:] if done.returncode else ""):
+def compare(stage, name, what, precision, *more):
+    """compare_step.py; what it had measured is noted even where it has to be stopped."""
+    sizes = Sizes(stage)
+    report = stage.out / "bench" / f"compare-{name}.json"
+    report.unlink(missing_ok=True)
+    try:
+        done = stage.run(sys.executable, "-B", stage.root / "bench/compare_step.py", "--what", what, "--precision", precision,
+                         "--device", stage.device, "--python", stage.settings.python, "--bench-step",
+                         stage.program("bench_step"), *sizes.flags(), "--rounds", sizes.rounds, "--turn", sizes.turn,
+                         "--warmup", "5", "--out", report, *more, limit=stage.left())
+        said = done.stderr.strip()[-300:] if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        said = "was not through in time"
+    if not stage.check(f"compare {name}", report.exists(), said):
         return
     found = json.loads(report.read_text())
     keys = ("name", "seconds_median", "seconds_min", "seconds_max", "images_per_second", "peak_bytes", "step_bytes",
             "card_bytes")
-    stage.figure(name, {"ratios": found["ratios"], "left_out": found["left_out"],
-                        "contestants": [{key: one[key] for key in keys} for one in found["results"]]})
+    stage.figure(f"compare-{name}", {"ratios": found["ratios"], "left_out": found["left_out"], "rounds": found["rounds"],
+                                     "contestants": [{key: one[key] for key in keys} for one in found["results"]]})
+    stage.check(f"everyone ran: {name}", not found["left_out"], "; ".join(found["left_out"]))
 
 
-def compare_all(stage, sizes, precisions):
+def needs_torch(stage):
     if not stage.settings.python:
-        return stage.skip("beside PyTorch", "no interpreter with torch was found; name one with --python")
-    for precision in precisions:
-        compare(stage, sizes, "train", precision)
-    for precision in precisions:
-        compare(stage, sizes, "infer", precision)
+        stage.skip_all("no interpreter with torch was found; name one with --python")
+    return bool(stage.settings.python)
 
 
-def compare_compiled(stage, sizes, precisions):
-    """Last of all: torch.compile takes minutes before its first step."""
-    if stage.settings.python and stage.on_gpu and not stage.quick:
-        for precision in precisions:
-            compare(stage, sizes, "train", precision, "--compile")
+def own(stage):
+    """Without a peer: the training step in each memory mode."""
+    sizes = Sizes(stage)
+    for memory in MEMORY:
+        found = google(stage, f"step {memory}", stage.program("bench_step"), "--device", stage.device, "--memory", memory,
+                       "--precision", sizes.precision, *sizes.flags(), "--steps", sizes.turn)
+        for name, row in found.items():
+            stage.figure(name, {"images_per_second": row["images"], "milliseconds": row["real_time"],
+                                "plan_bytes": row["plan_bytes"]})
 
 
-# ---- This engine
-
-def time_steps(stage, sizes, precisions):
-    for precision, flags in precisions.items():
-        for memory in MEMORY:
-            note_steps(stage, sizes, precision, memory, flags)
-        if stage.on_gpu:
-            note_steps(stage, sizes, precision, MEMORY[0], flags, "tuned", env=os.environ | TUNED)
-        note_steps(stage, sizes, precision, MEMORY[0], (*flags, "--batch-norm", "fused"), "fused")
+def step(stage):
+    if not stage.settings.python:
+        return own(stage)
+    compare(stage, "train", "train", Sizes(stage).precision, "--memory", "store,shared,recompute", "--peers",
+            "channels_last", "--limit", "60")
 
 
-def note_steps(stage, sizes, precision, memory, flags, *how, **more):
-    """bench_step's training and, in the first memory mode, its inference."""
-    found = google(stage, " ".join(["step", precision, memory, *how]), stage.program("bench_step"), "--device",
-                   stage.device, "--memory", memory, *sizes.flags(), "--steps", sizes.steps, *flags, **more)
-    for name, row in found.items():
-        what = name.partition("/")[0]
-        if what == "train" or memory == MEMORY[0]:
-            stage.figure(".".join([what, precision, *([memory] if what == "train" else []), *how]),
-                         {"images_per_second": row["images"], "milliseconds": row["real_time"],
-                          "plan_bytes": row["plan_bytes"], "convolution_share": row["convolution_share"]})
+def fused(stage):
+    """cuDNN's fused kernels, each of which it compiles first."""
+    if needs_torch(stage):
+        compare(stage, "train-fused", "train", Sizes(stage).precision, "--memory", "shared/fused,shared", "--peers",
+                "channels_last", "--limit", "80")
 
 
-def parse_profile(text):
-    """[{kind, calls, ms, share, gflops, gbps}] and the whole milliseconds of each table bench_step --profile prints."""
-    tables = []
-    for line in text.splitlines():
-        kind, numbers = line[:32].strip(), line[32:].split()
-        if re.match(r"(train|infer)/", line):
-            tables.append({"title": line.strip(), "rows": [], "milliseconds": None})
-        elif kind == "total":
-            tables[-1]["milliseconds"] = float(numbers[0])
-        elif len(numbers) == 5 and tables and numbers[0].isdigit():
-            calls, ms, share, gflops, gbps = (float(number.rstrip("%")) for number in numbers)
-            tables[-1]["rows"].append({"kind": kind, "calls": int(calls), "ms": ms, "share": share / 100,
-                                       "gflops": gflops, "gbps": gbps})
-    return tables
+def inference(stage):
+    if needs_torch(stage):
+        for precision in stage.precisions():
+            compare(stage, f"infer-{precision}", "infer", precision, "--memory", "shared", "--peers", "channels_last")
 
 
-def profile(stage, sizes, precisions):
-    """Where a step's time goes, and the bytes/s and FLOP/s of all of it."""
-    for precision, flags in precisions.items():
-        done = stage.run(stage.program("bench_step"), "--profile", "--device", stage.device, *sizes.flags(), "--steps",
-                         "2" if stage.quick else "5", *flags)
-        if not stage.check(f"profile {precision}", done.returncode == 0, done.stderr.strip()[-300:]):
-            continue
-        (stage.out / "bench" / f"profile-{precision}.txt").write_text(done.stdout)
-        for table in parse_profile(done.stdout):
-            what = table["title"].partition("/")[0]
-            total = table["milliseconds"]
-            stage.figure(f"profile.{what}.{precision}", {
-                "milliseconds": total, "rows": table["rows"],
-                "bytes_per_second": 1e9 * sum(row["gbps"] * row["ms"] for row in table["rows"]) / total,
-                "flops": 1e9 * sum(row["gflops"] * row["ms"] for row in table["rows"]) / total})
+def precisions(stage):
+    if needs_torch(stage):
+        for precision in stage.precisions():
+            peers = ("--peers", "channels_last") if precision != "bf16" else ()
+            compare(stage, f"train-{precision}", "train", precision, "--memory", ",".join(MEMORY), *peers)
 
 
-def memory_modes(stage, sizes, precisions):
+def compiled(stage):
+    if needs_torch(stage):
+        compare(stage, "train-compile", "train", Sizes(stage).precision, "--memory", "store", "--peers", "channels_last",
+                "--compile")
+
+
+# ---- Kernels one by one
+
+def short(name):
+    """A kernel's name without its argument list and namespaces."""
+    name = re.sub(r"densetree::(\(anonymous namespace\)::|cuda::)*|\(anonymous namespace\)::|^void ", "", name)
+    return re.sub(r"\(.*", "", name)[:100]
+
+
+def last_step(rows, mark="adam"):
+    """Of a list of kernels, those of the last whole step: after a launch of `mark` up to the next."""
+    ends = [i for i, row in enumerate(rows) if mark in row["name"]]
+    return rows[ends[-2] + 1:ends[-1] + 1] if len(ends) > 1 else []
+
+
+def by_kernel(rows):
+    """[{kernel, calls, ms, share, median_us, registers}], the longest first."""
+    found = {}
+    for row in rows:
+        found.setdefault(short(row["name"]), []).append(row)
+    whole = sum(int(row["nanoseconds"]) for row in rows)
+    table = []
+    for kernel, same in found.items():
+        spent = sorted(int(row["nanoseconds"]) for row in same)
+        table.append({"kernel": kernel, "calls": len(same), "ms": sum(spent) / 1e6, "share": sum(spent) / whole,
+                      "median_us": spent[len(spent) // 2] / 1e3, "registers": max(int(row["registers"]) for row in same)})
+    return sorted(table, key=lambda row: -row["ms"])
+
+
+def run_steps(stage, command, steps, **more):
+    """bench_step --worker told to run so many steps; whether it did."""
+    try:
+        process = stage.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+        said = process.communicate(f"run {steps}\n", timeout=stage.left())
+        print(said[0][-1000:], said[1][-3000:], flush=True)
+        return process.returncode == 0, (said[1].strip().splitlines() or ["no word"])[-1]
+    except subprocess.TimeoutExpired:
+        return False, "was not through in time"
+
+
+def kernel_times(stage, way):
+    """Every kernel of one captured step at its own speed, through CUPTI."""
+    injected = stage.build / "lib/libkernel_times.so"
+    if not injected.exists():
+        return stage.skip(f"kernel times of {way}", f"there is no {injected.name} in the build")
+    sizes = Sizes(stage)
+    memory, _, batch_norm = way.partition("/")
+    times = stage.work / "times.csv"
+    times.unlink(missing_ok=True)
+    command = [stage.program("bench_step"), "--worker", "train", "--device", stage.device, "--precision", sizes.precision,
+               *sizes.flags(), "--memory", memory, *(("--batch-norm", batch_norm) if batch_norm else ())]
+    good, said = run_steps(stage, command, 6, env=os.environ | {"CUDA_INJECTION64_PATH": str(injected),
+                                                                "DENSETREE_KERNEL_TIMES": str(times)})
+    if not stage.check(f"kernel times of {way}", good and times.exists(), said):
+        return
+    with open(times, newline="") as file:
+        rows = last_step(list(csv.DictReader(file)))
+    if not stage.check(f"a whole step of {way} was seen", bool(rows)):
+        return
+    name = way.replace("/", "-")
+    with gzip.open(stage.out / "bench" / f"kernels-{name}.csv.gz", "wt", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    start, end = int(rows[0]["start"]), max(int(row["start"]) + int(row["nanoseconds"]) for row in rows)
+    stage.figure(f"kernels.{name}", {"launches": len(rows), "wall_ms": (end - start) / 1e6,
+                                     "busy_ms": sum(int(row["nanoseconds"]) for row in rows) / 1e6,
+                                     "rows": by_kernel(rows)})
+
+
+METRICS = "gpu__time_duration.sum,dram__bytes_read.sum,dram__bytes_write.sum"
+
+
+def kernel_bytes(stage):
+    """Bytes through device memory of every kernel of one step that is not captured, where ncu may count them."""
+    ncu = shutil.which("ncu") or shutil.which("ncu", path="/usr/local/cuda/bin")
+    if not ncu:
+        return stage.skip("bytes per kernel", "there is no ncu")
+    sizes = Sizes(stage)
+    worker = [stage.program("bench_step"), "--worker", "train", "--device", stage.device, "--precision", sizes.precision,
+              "--memory", "store"]
+    counting = [ncu, "--metrics", METRICS, "--clock-control", "none", "--cache-control", "none", "--csv", "--page", "raw"]
+    probe = stage.work / "probe.csv"
+    good, said = run_steps(stage, [*counting, "--log-file", probe, "--launch-count", "2", *worker, "--arch",
+                                   "growth=8,blocks=2-2,init=16", "--batch-size", "2", "--image-size", "64"], 1)
+    if not good or "dram__bytes_read" not in probe.read_text(errors="replace"):
+        return stage.skip("bytes per kernel", f"ncu does not work here: {said}; "
+                          f"{probe.read_text(errors='replace')[-300:] if probe.exists() else ''}")
+    counted = stage.out / "bench" / "ncu-store.csv"
+    good, said = run_steps(stage, [*counting, "--log-file", counted, *worker, *sizes.flags()], 1)
+    stage.check("bytes per kernel", good, said)
+
+
+def profile(stage):
+    if not stage.on_gpu:
+        return stage.skip_all("the device is the CPU")
+    for way in ("store", "shared"):
+        kernel_times(stage, way)
+
+
+def traffic(stage):
+    if not stage.on_gpu:
+        return stage.skip_all("the device is the CPU")
+    kernel_bytes(stage)
+
+
+# ---- This engine alone
+
+def memory(stage):
     """What each memory mode saves and costs as networks get deeper."""
-    for precision in precisions:
+    sizes = Sizes(stage)
+    for precision in stage.precisions():
         report = stage.out / "bench" / f"memory-recompute-{precision}.json"
         done = stage.run(stage.program("bench_memory_recompute"), "--device", stage.device, "--precision", precision,
                          *sizes.depths, "--out", report)
@@ -155,18 +237,19 @@ def memory_modes(stage, sizes, precisions):
             stage.figure(f"memory_modes.{precision}", json.loads(report.read_text())["rows"])
 
 
-def time_layers(stage, sizes, available):
-    for precision, flags in precision_flags(stage, "bench_layers", available).items():
-        found = google(stage, f"layers {precision}", stage.program("bench_layers"), "--device", stage.device,
-                       "--batch-size", sizes.batch, *sizes.layers, *flags)
-        ceiling = found.get("ceiling/copy", {}).get("bytes")
-        stage.figure(f"layers.{precision}", {name: {
-            "milliseconds": row["real_time"], "bytes_per_second": row.get("bytes"), "flops": row.get("FLOP"),
-            "of_copy": row["bytes"] / ceiling if ceiling and "bytes" in row else None} for name, row in found.items()})
+def layers(stage):
+    sizes = Sizes(stage)
+    found = google(stage, "layers", stage.program("bench_layers"), "--device", stage.device, "--batch-size", sizes.batch,
+                   *sizes.layers)
+    ceiling = found.get("ceiling/copy", {}).get("bytes")
+    stage.figure("layers", {name: {
+        "milliseconds": row["real_time"], "bytes_per_second": row.get("bytes"), "flops": row.get("FLOP"),
+        "of_copy": row["bytes"] / ceiling if ceiling and "bytes" in row else None} for name, row in found.items()})
 
 
-def time_tree(stage, sizes):
-    rows = google(stage, "tree", stage.program("bench_tree"), "--device", stage.device, *sizes.tree)
+def tree(stage):
+    rows = google(stage, "tree", stage.program("bench_tree"), "--device", stage.device,
+                  "--benchmark_filter=calibrate|posteriors|answers", *Sizes(stage).tree)
     stage.figure("tree", {name: row["real_time"] for name, row in rows.items()})
 
 
@@ -177,41 +260,22 @@ def free_memory(stage):
     return int(float(found[index]["memory.free"].split()[0]) * MIB * 0.95) if len(found) > index else 4 << 30
 
 
-def largest_batches(stage, sizes, available):
-    budget = free_memory(stage)
+def batches(stage):
+    sizes, budget = Sizes(stage), free_memory(stage)
     stage.figure("budget_bytes", budget)
-    for precision in available:
-        for memory in MEMORY:
+    for precision in stage.precisions():
+        for mode in MEMORY:
             done = stage.run(stage.program("densetree"), "plan", "--arch", sizes.arch, "--batch-size", "1",
-                             "--image-size", sizes.image, "--memory", memory, "--precision", precision, "--budget",
+                             "--image-size", sizes.image, "--memory", mode, "--precision", precision, "--budget",
                              budget, "--json", "--device", stage.device)
-            if stage.check(f"plan {precision} {memory}", done.returncode == 0, done.stderr.strip()[-300:]):
-                stage.figure(f"largest_batch.{precision}.{memory}", json.loads(done.stdout)["largest_batch"])
+            if stage.check(f"plan {precision} {mode}", done.returncode == 0, done.stderr.strip()[-300:]):
+                stage.figure(f"largest_batch.{precision}.{mode}", json.loads(done.stdout)["largest_batch"])
 
 
-def ceilings(stage, sizes):
+def ceilings(stage):
     if not stage.on_gpu or not stage.settings.python:
-        return stage.skip("ceilings by PyTorch", "needs a GPU, and torch")
-    done = stage.run(stage.settings.python, "-B", stage.root / "bench/torch_ceilings.py", *sizes.ceilings,
+        return stage.skip_all("needs a GPU, and torch")
+    done = stage.run(stage.settings.python, "-B", stage.root / "bench/torch_ceilings.py", *Sizes(stage).ceilings,
                      env=os.environ | {"CUDA_VISIBLE_DEVICES": stage.device.partition(":")[2] or "0"})
     if stage.check("ceilings by PyTorch", done.returncode == 0, done.stderr.strip()[-300:]):
         stage.figure("ceilings", json.loads(done.stdout.strip().splitlines()[-1]))
-
-
-def benchmarks(stage):
-    (stage.out / "bench").mkdir(exist_ok=True)
-    sizes = Sizes(stage.quick)
-    missing = [name for name in PROGRAMS if not stage.program(name).exists()]
-    if not stage.check("the benchmark programs are there", not missing, missing):
-        return
-    available = list(stage.precisions())
-    precisions = precision_flags(stage, "bench_step", available)
-    ceilings(stage, sizes)
-    compare_all(stage, sizes, precisions)
-    profile(stage, sizes, precisions)
-    time_steps(stage, sizes, precisions)
-    memory_modes(stage, sizes, precisions)
-    largest_batches(stage, sizes, available)
-    time_layers(stage, sizes, available)
-    time_tree(stage, sizes)
-    compare_compiled(stage, sizes, precisions)

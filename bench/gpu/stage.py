@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,12 +25,13 @@ class Broken(Exception):
 
 class Stage:
     def __init__(self, name, settings):
-        self.settings, self.root, self.out, self.build = settings, settings.root, settings.out, settings.build
+        self.settings, self.root, self.build = settings, settings.root, settings.build
+        self.out = settings.work / "results"
         self.device, self.quick = settings.device, settings.quick
         self.on_gpu = self.device.startswith("cuda")
-        self.work = self.out / "work" / name
-        shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir(parents=True)
+        self.end = time.monotonic() + settings.seconds
+        self.work = settings.work / "scratch" / name
+        self.work.mkdir(parents=True, exist_ok=True)
         self.path = self.out / "stages" / f"{name}.json"
         self.found = {"stage": name, "finished": False, "why_skipped": None, "checks": [], "figures": {}}
         self.save()
@@ -75,14 +75,24 @@ class Stage:
 
     # ---- What it runs
 
+    def left(self):
+        """Seconds until this stage is stopped, less one to tell what it found."""
+        return max(1.0, self.end - time.monotonic() - 1)
+
+    def start(self, command, **more):
+        """Starts a program in a process group of its own, noted so that it can be killed whatever becomes of this."""
+        command = [str(part) for part in command]
+        print("$", shlex.join(command), flush=True)
+        process = subprocess.Popen(command, stdin=more.pop("stdin", subprocess.DEVNULL), start_new_session=True, **more)
+        with open(self.path.with_suffix(".groups"), "a") as noted:
+            noted.write(f"{process.pid}\n")
+        return process
+
     def run(self, *command, limit=None, **more):
         """Runs a program to its end, or to `limit` seconds: then it and what it started are killed, and
         subprocess.TimeoutExpired is raised. The same when this stage is told to stop."""
-        command = [str(part) for part in command]
-        print("$", shlex.join(command), flush=True)
         start = time.monotonic()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   text=True, errors="replace", start_new_session=True, **more)
+        process = self.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", **more)
         try:
             output = process.communicate(timeout=limit)
         except BaseException:

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# bench/gpu_check.sh on the CPU: what it finds is in summary.json, and a stage that fails shows in the exit status
-# without keeping the others from running.
+# bench/gpu_check.sh on the CPU: what it finds is in its three files, and a stage that fails, crashes or hangs, or the end of
+# the time there is, takes nothing from what was found before.
 #   gpu_check_test.sh DENSETREE
 # shellcheck source=tests/tools/harness.sh
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
-stages=environment,determinism,resume,move
+export TMPDIR="$work/tmp"
+mkdir "$TMPDIR"
 
 # checks STATUS ARGUMENTS…: gpu_check.sh must end with STATUS.
 checks() {
@@ -15,28 +16,94 @@ checks() {
   [[ $got == "$want" ]] || { fail "gpu_check.sh $* ended with $got, not $want"; cat "$work/out" "$work/err" >&2; }
 }
 
-# holds FILE EXPRESSION: true of the summary s and its stages by name.
+# holds FOLDER EXPRESSION: true of the summary s, its stages and the names in the archive.
 holds() {
-  python3 - "$1" "$2" << 'PYTHON' || fail "summary.json: not $2"
-import json, sys
-s = json.load(open(sys.argv[1]))
+  python3 - "$1" "$2" << 'PYTHON' || fail "$1: not $2"
+import json, sys, tarfile
+s = json.load(open(sys.argv[1] + "/summary.json"))
 stages = {stage["stage"]: stage for stage in s["stages"]}
+archive = tarfile.open(sys.argv[1] + "/results.tar.gz").getnames()
 sys.exit(not eval(sys.argv[2]))
 PYTHON
+}
+only_results() {
+  [[ $(find "$1" -mindepth 1 -printf "%f\n" | sort | tr '\n' ' ') == "results.tar.gz summary.json summary.md " ]] || fail "$1 holds $(ls -A "$1")"
+  [[ -z $(ls -A "$TMPDIR") ]] || fail "$(ls "$TMPDIR") is left behind"
 }
 
 mkdir -p "$work/build/bin"
 ln -s "$densetree" "$work/build/bin/densetree"
+stages=environment,determinism,resume,move
 checks 0 --build "$work/build" --out "$work/good" --stages "$stages"
-summary="$work/good/summary.json"
-holds "$summary" 's["status"] == "passed" and s["device"] == "cpu" and s["quick"]'
-holds "$summary" "','.join(stages) == '$stages'"
-holds "$summary" 'all(stage["status"] == "passed" and stage["finished"] for stage in s["stages"])'
-holds "$summary" 'any("mid-epoch" in check["name"] for check in stages["resume"]["checks"])'
-holds "$summary" 'sum(check["status"] == "passed" for check in stages["move"]["checks"]) == 6'
-holds "$summary" 'len(s["source_sha256"]) == 64 and s["environment"]["devices"][0]["name"] == "cpu"'
+only_results "$work/good"
+holds "$work/good" 's["status"] == "passed" and s["device"] == "cpu" and s["quick"]'
+holds "$work/good" "','.join(stages) == '$stages'"
+holds "$work/good" 'all(stage["status"] == "passed" and stage["finished"] for stage in s["stages"])'
+holds "$work/good" 'any("mid-epoch" in check["name"] for check in stages["resume"]["checks"])'
+holds "$work/good" 'sum(check["status"] == "passed" for check in stages["move"]["checks"]) == 6'
+holds "$work/good" 'len(s["source_sha256"]) == 64 and s["environment"]["devices"][0]["name"] == "cpu"'
+holds "$work/good" '"results/logs/resume.log" in archive and "results/stages/move.json" in archive'
 grep -q '| determinism | passed |' "$work/good/summary.md" || fail "summary.md does not tell of determinism"
-there "$work/good/logs/resume.log"
+
+# The plan tells every stage with its limit.
+"$root/bench/gpu_check.sh" --plan > "$work/plan" || fail "--plan ended with $?"
+grep -q '^kernels .*float64' "$work/plan" || fail "--plan does not tell of the kernels"
+
+# A test program of which one case fails, one crashes and one hangs: the other cases are run all the same.
+mkdir -p "$work/tests/bin"
+ln -s "$densetree" "$work/tests/bin/densetree"
+cat > "$work/tests/bin/kernels_tests" << 'PROGRAM'
+#!/usr/bin/env python3
+import os, re, sys, time
+cases = ["good", "crash", "better", "hang", "fine", "bad", "last", "best"]
+if "--gtest_list_tests" in sys.argv:
+    sys.exit(print("Running main() from here\nSuite/PoolingTest.\n  " + "\n  ".join(cases)))
+for case in re.search("--gtest_filter=(.*)", open(sys.argv[1].split("=")[1]).read())[1].split(":"):
+    print(f"[ RUN      ] {case}", flush=True)
+    if case.endswith("crash"):
+        os.abort()
+    if case.endswith("hang"):
+        time.sleep(1000)
+    if case.endswith("bad"):
+        print(f"here.cc:1: Failure\nnot good\n[  FAILED  ] {case}, where GetParam() = 1 (0 ms)", flush=True)
+    else:
+        print(f"[       OK ] {case} (0 ms)", flush=True)
+PROGRAM
+chmod +x "$work/tests/bin/kernels_tests"
+DENSETREE_CHECK_QUIET=2 checks 1 --build "$work/tests" --out "$work/cases" --stages kernels,environment
+holds "$work/cases" 'stages["kernels"]["figures"]["kernels_tests"]["passed"] == 5'
+holds "$work/cases" 'sorted(name.split(".")[1] for name in stages["kernels"]["figures"]["kernels_tests"]["failed"]) == ["bad", "crash", "hang"]'
+holds "$work/cases" 'stages["environment"]["status"] == "passed"'
+
+# A program that hangs takes the whole time; what comes after it is named as not run, and can be taken up later.
+mkdir -p "$work/hung/bin"
+printf '#!/bin/sh\n[ "$1" = synth ] || exec "%s" "$@"\nsleep 1000\n' "$densetree" > "$work/hung/bin/densetree"
+chmod +x "$work/hung/bin/densetree"
+begun=$SECONDS
+checks 1 --build "$work/hung" --out "$work/late" --stages environment,determinism,move --minutes 0.25
+[[ $((SECONDS - begun)) -le 16 ]] || fail "15 s were asked for, and it took $((SECONDS - begun)) s"
+only_results "$work/late"
+holds "$work/late" 'stages["environment"]["status"] == "passed"'
+holds "$work/late" 'stages["determinism"]["status"] == "failed" and "stopped after" in stages["determinism"]["checks"][-1]["detail"]'
+holds "$work/late" 'stages["move"]["status"] == "not run"'
+[[ -z $(pgrep -f "$work/hung/bin/densetree") ]] || fail "a program that hung is still there"
+checks 1 --build "$work/build" --out "$work/late" --stages environment,determinism,move --continue "$work/late"
+holds "$work/late" '[stages[name]["status"] for name in ("environment", "determinism", "move")] == ["passed", "failed", "passed"]'
+
+# Killed in the middle: what was finished is there, the rest is named.
+setsid "$root/bench/gpu_check.sh" --device cpu --quick --build "$work/hung" --out "$work/killed" --stages environment,determinism,move \
+  > /dev/null 2> "$work/err" &
+killed=$!
+for _ in $(seq 100); do
+  sleep 0.1
+  ! grep -q 'determinism, at most' "$work/err" || break
+done
+kill -KILL -- "-$killed"
+wait "$killed" 2> /dev/null
+pkill -KILL -f "$work/hung/bin/densetree"
+holds "$work/killed" 'stages["environment"]["status"] == "passed" and "results/stages/environment.json" in archive'
+holds "$work/killed" 'stages["determinism"]["status"] == stages["move"]["status"] == "not run"'
+rm -rf "${TMPDIR:?}"/*
 
 # The hash is of the sources' content and needs no git.
 source_hash() {
@@ -59,18 +126,15 @@ cat > "$work/bad/bin/densetree" << PROGRAM
 PROGRAM
 chmod +x "$work/bad/bin/densetree"
 checks 1 --build "$work/bad" --out "$work/failed" --stages determinism,environment
-summary="$work/failed/summary.json"
-holds "$summary" 's["status"] == "failed" and stages["determinism"]["status"] == "failed"'
-holds "$summary" 'stages["environment"]["status"] == "passed"'
-
-# A stage that does not end is stopped, and what it had found stays.
-printf '#!/bin/sh\nsleep 60\n' > "$work/bad/bin/densetree"
-checks 1 --build "$work/bad" --out "$work/failed" --stages environment --seconds-per-stage 1
-holds "$summary" 'stages["environment"]["checks"][-1]["detail"].startswith("stopped at its limit")'
+holds "$work/failed" 's["status"] == "failed" and stages["determinism"]["status"] == "failed"'
+holds "$work/failed" 'stages["environment"]["status"] == "passed"'
 
 # Usage, and a folder that is somebody else's.
 checks 2 --stages nonsense
 checks 2 --device gpu
+checks 2 --minutes none
+checks 2 --minutes 0
+checks 1 --build "$work/build" --continue "$work/none" --out "$work/x"
 checks 1 --build "$work/none" --out "$work/x"
 mkdir "$work/mine" && touch "$work/mine/file"
 checks 1 --build "$work/build" --out "$work/mine"
