@@ -35,9 +35,15 @@ __global__ void copy_elements_kernel(View x, View y, std::int64_t channels) {
   }
 }
 
-template <class T, int kWidth>
-__global__ void affine_relu_kernel(Pixels x, Affine affine, bool relu, Pixels y) {
-  const std::int64_t channel = first_channel<kWidth>();
+// Blocks at a time on a multiprocessor, which registers have to allow, and rows that a thread has under way. Both were
+// tried on an H200 (docs/gpu.md).
+constexpr int kAffineBlocks = 3, kAffineRows = 4;
+constexpr int kNormalizeBlocks = 6;
+constexpr int kTableWidth = 32;  // threads side by side that share a table of channels
+
+template <class T, int kWidth, bool kRelu>
+__global__ void __launch_bounds__(kThreads, kAffineBlocks) affine_relu_kernel(Pixels x, Affine affine, Pixels y) {
+  const std::int64_t channel = first_channel<kWidth>(), step = row_step();
   if (channel >= x.channels) {
     return;
   }
@@ -46,41 +52,62 @@ __global__ void affine_relu_kernel(Pixels x, Affine affine, bool relu, Pixels y)
     const std::int64_t c = channel + i;
     f[i] = {affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]};
   }
-  for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
-    Floats<kWidth> value = load<T, kWidth>(x, row, channel);
-    for (int i = 0; i < kWidth; ++i) {
-      value.v[i] = f[i].forward(value.v[i], relu);
+  Cursor<T, kWidth> from(x, first_row(), step, channel), to(y, first_row(), step, channel);
+  for (std::int64_t row = first_row(); row < x.rows; row += kAffineRows * step) {
+    Packed<T, kWidth> value[kAffineRows];
+    for (int k = 0; k < kAffineRows; ++k) {
+      if (row + k * step < x.rows) {
+        value[k] = from.load(k);
+      }
     }
-    store<T>(y, row, channel, value);
+    for (int k = 0; k < kAffineRows; ++k) {
+      if (row + k * step < x.rows) {
+        for (int i = 0; i < kWidth; ++i) {
+          from_float(f[i].forward(to_float(value[k].v[i]), kRelu), value[k].v[i]);
+        }
+        to.store(k, value[k]);
+      }
+    }
+    from.advance(kAffineRows);
+    to.advance(kAffineRows);
   }
 }
 
 // dx may be s: a thread reads an element before it writes it, and nobody else does either.
-template <class T, int kWidth>
-__global__ void normalize_backward_kernel(Pixels s, Pixels x, Statistics statistics, GradientSums sums, double scale,
-                                          bool accumulate, Pixels dx) {
-  const std::int64_t channel = first_channel<kWidth>();
+template <class T, int kWidth, bool kAccumulate>
+__global__ void __launch_bounds__(kThreads, kAccumulate ? kNormalizeBlocks - 2 : kNormalizeBlocks)
+    normalize_backward_kernel(Pixels s, Pixels x, Statistics statistics, GradientSums sums, double scale, Pixels dx) {
+  // Of the block's channels: element i of thread x has its place at i·blockDim.x + x, so that banks do not collide.
+  __shared__ ChannelNormalizeGradient table[kWidth * kTableWidth];
+  const std::int64_t first = std::int64_t{blockIdx.x} * blockDim.x * kWidth, channel = first_channel<kWidth>();
+  const unsigned wide = blockDim.x, threads = blockDim.x * blockDim.y;
+  for (unsigned place = threadIdx.y * wide + threadIdx.x; place < kWidth * wide; place += threads) {
+    const std::int64_t c = first + place % wide * kWidth + place / wide;
+    if (c < x.channels) {
+      table[place] = {statistics.mean[c], statistics.rstd[c], sums.s[c] * scale, sums.s_xhat[c] * scale};
+    }
+  }
+  __syncthreads();
   if (channel >= x.channels) {
     return;
   }
-  ChannelNormalizeGradient f[kWidth];
-  for (int i = 0; i < kWidth; ++i) {
-    const std::int64_t c = channel + i;
-    f[i] = {statistics.mean[c], statistics.rstd[c], sums.s[c] * scale, sums.s_xhat[c] * scale};
-  }
-  for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
-    const Floats<kWidth> value = load<T, kWidth>(x, row, channel);
-    Floats<kWidth> gradient = load<T, kWidth>(s, row, channel);
+  const std::int64_t step = row_step();
+  Cursor<T, kWidth> values(x, first_row(), step, channel), gradients(s, first_row(), step, channel),
+      to(dx, first_row(), step, channel);
+  for (std::int64_t row = first_row(); row < x.rows; row += step) {
+    const Packed<T, kWidth> value = values.load(0), gradient = gradients.load(0);
+    Packed<T, kWidth> result{};
+    if constexpr (kAccumulate) {
+      result = to.load(0);
+    }
     for (int i = 0; i < kWidth; ++i) {
-      gradient.v[i] = f[i](value.v[i], gradient.v[i]);
+      const float before = kAccumulate ? to_float(result.v[i]) : 0.0f;
+      from_float(before + table[i * wide + threadIdx.x](to_float(value.v[i]), to_float(gradient.v[i])), result.v[i]);
     }
-    if (accumulate) {
-      const Floats<kWidth> before = load<T, kWidth>(dx, row, channel);
-      for (int i = 0; i < kWidth; ++i) {
-        gradient.v[i] += before.v[i];
-      }
-    }
-    store<T>(dx, row, channel, gradient);
+    to.store(0, result);
+    values.advance(1);
+    gradients.advance(1);
+    to.advance(1);
   }
 }
 
@@ -151,8 +178,8 @@ void CudaDevice::affine_relu(const View& x, const Affine& affine, bool relu, con
   const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
   with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
-    launch(stream_, operation, affine_relu_kernel<T, width>, grid_over_rows(from.rows, from.channels, width, stream_),
-           from, affine, relu, to);
+    launch(stream_, operation, relu ? affine_relu_kernel<T, width, true> : affine_relu_kernel<T, width, false>,
+           grid_over_rows(from.rows, from.channels, width, kAffineBlocks * stream_.multiprocessors), from, affine, to);
   });
 }
 
@@ -164,9 +191,11 @@ void CudaDevice::normalize_backward(const View& s, const View& x, const Statisti
   const double scale = 1.0 / static_cast<double>(value.rows);
   with_type_and_width(operation, {gradient, value, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
-    launch(stream_, operation, normalize_backward_kernel<T, width>,
-           grid_over_rows(value.rows, value.channels, width, stream_), gradient, value, statistics, sums, scale,
-           mode == GradMode::kAccumulate, to);
+    const auto kernel = mode == GradMode::kAccumulate ? normalize_backward_kernel<T, width, true>
+                                                      : normalize_backward_kernel<T, width, false>;
+    launch(stream_, operation, kernel,
+           grid_over_rows(value.rows, value.channels, width, kNormalizeBlocks * stream_.multiprocessors, kTableWidth),
+           gradient, value, statistics, sums, scale, to);
   });
 }
 

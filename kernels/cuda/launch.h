@@ -26,14 +26,16 @@ inline Grid grid_over(std::int64_t elements, const Stream& stream) {
 }
 
 // ---- Rows of pixels: a thread keeps its channels and takes rows first_row(), first_row() + row_step(), … ----------
-// At most max_blocks blocks share the rows. threads.x · width channels lie side by side, so neighbouring threads read
-// neighbouring addresses.
-inline Grid grid_over_rows(std::int64_t rows, std::int64_t channels, int width, std::int64_t max_blocks) {
-  const std::int64_t groups = (channels + width - 1) / width;
-  const std::int64_t across = std::min<std::int64_t>(groups, kThreads), down = kThreads / across;
-  return {dim3(static_cast<unsigned>((groups + across - 1) / across),
-               static_cast<unsigned>(std::min((rows + down - 1) / down, max_blocks))),
-          dim3(static_cast<unsigned>(across), static_cast<unsigned>(down))};
+// At most max_blocks blocks share the work. threads.x · width channels lie side by side, so neighbouring threads read
+// neighbouring addresses; `widest` is the most that threads.x may be.
+inline Grid grid_over_rows(std::int64_t rows, std::int64_t channels, int width, std::int64_t max_blocks,
+                           std::int64_t widest = kThreads) {
+  const std::int64_t groups = (channels + width - 1) / width, parts = (groups + widest - 1) / widest;
+  const std::int64_t across = (groups + parts - 1) / parts, down = kThreads / across;
+  return {
+      dim3(static_cast<unsigned>((groups + across - 1) / across),
+           static_cast<unsigned>(std::min((rows + down - 1) / down, std::max<std::int64_t>(max_blocks / parts, 1)))),
+      dim3(static_cast<unsigned>(across), static_cast<unsigned>(down))};
 }
 
 inline Grid grid_over_rows(std::int64_t rows, std::int64_t channels, int width, const Stream& stream) {

@@ -65,13 +65,17 @@ struct alignas(kWidth * sizeof(T)) Packed {
 };
 
 template <class T, int kWidth>
-DT_HD inline Floats<kWidth> load(const Pixels& pixels, std::int64_t row, std::int64_t channel) {
-  const auto packed = *reinterpret_cast<const Packed<T, kWidth>*>(pixels.at<T>(row, channel));
+DT_HD inline Floats<kWidth> unpack(const Packed<T, kWidth>& packed) {
   Floats<kWidth> value;
   for (int i = 0; i < kWidth; ++i) {
     value.v[i] = to_float(packed.v[i]);
   }
   return value;
+}
+
+template <class T, int kWidth>
+DT_HD inline Floats<kWidth> load(const Pixels& pixels, std::int64_t row, std::int64_t channel) {
+  return unpack(*reinterpret_cast<const Packed<T, kWidth>*>(pixels.at<T>(row, channel)));
 }
 
 template <class T, int kWidth>
@@ -82,6 +86,23 @@ DT_HD inline void store(const Pixels& pixels, std::int64_t row, std::int64_t cha
   }
   *reinterpret_cast<Packed<T, kWidth>*>(pixels.at<T>(row, channel)) = packed;
 }
+
+// kWidth channels of a thread's rows, `step` elements from one of its rows to its next. A kernel that reads several
+// rows before it computes keeps as many loads in flight: that, not the number of threads, is what fills the memory bus.
+template <class T, int kWidth>
+struct Cursor {
+  T* at;
+  std::int64_t step;
+
+  DT_HD Cursor(const Pixels& pixels, std::int64_t first_row, std::int64_t row_step, std::int64_t channel)
+      : at(pixels.at<T>(first_row, channel)), step(row_step * pixels.stride) {}
+
+  DT_HD Packed<T, kWidth> load(int row) const { return *reinterpret_cast<const Packed<T, kWidth>*>(at + row * step); }
+  DT_HD void store(int row, const Packed<T, kWidth>& value) const {
+    *reinterpret_cast<Packed<T, kWidth>*>(at + row * step) = value;
+  }
+  DT_HD void advance(int rows) { at += rows * step; }
+};
 
 // What max pooling chose, beside kWidth elements.
 template <int kWidth>

@@ -29,32 +29,36 @@ Window window_of(const char* operation, const View& in, const View& out, int ker
           padding};
 }
 
-template <class T, int kWidth>
+// kKernel: the window's side where it is known when this is compiled, so that all of its loads are under way at once;
+// or 0.
+template <class T, int kWidth, int kKernel>
 __global__ void max_pool_kernel(Pixels x, Window w, Pixels y, std::uint8_t* choice) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= y.channels) {
     return;
   }
+  const int kernel = kKernel > 0 ? kKernel : w.kernel;
   for (std::int64_t row = first_row(); row < y.rows; row += row_step()) {
     const Position out = position_of(row, w.out_h, w.out_w);
-    // The window's part within the image. Its first pixel wins where all are -inf.
     const std::int32_t top = out.y * w.stride - w.padding, left = out.x * w.stride - w.padding;
-    const std::int32_t first_y = max(top, 0), end_y = min(top + w.kernel, w.in_h);
-    const std::int32_t first_x = max(left, 0), end_x = min(left + w.kernel, w.in_w);
     Floats<kWidth> best;
     Choices<kWidth> winner;
     for (int c = 0; c < kWidth; ++c) {
-      best.v[c] = -INFINITY;
-      winner.v[c] = static_cast<std::uint8_t>((first_y - top) * w.kernel + (first_x - left));
+      best.v[c] = -INFINITY;  // the window's first pixel within the image wins where all are
+      winner.v[c] = static_cast<std::uint8_t>(max(-top, 0) * kernel + max(-left, 0));
     }
-    for (std::int32_t in_y = first_y; in_y < end_y; ++in_y) {
-      for (std::int32_t in_x = first_x; in_x < end_x; ++in_x) {
+    for (int i = 0; i < kernel; ++i) {
+      for (int j = 0; j < kernel; ++j) {
+        const std::int32_t in_y = top + i, in_x = left + j;
+        if (in_y < 0 || in_y >= w.in_h || in_x < 0 || in_x >= w.in_w) {
+          continue;
+        }
         const Floats<kWidth> value =
             load<T, kWidth>(x, (std::int64_t{out.image} * w.in_h + in_y) * w.in_w + in_x, channel);
         for (int c = 0; c < kWidth; ++c) {
           if (value.v[c] > best.v[c] || isnan(value.v[c])) {  // a NaN wins and stays, as in torch
             best.v[c] = value.v[c];
-            winner.v[c] = static_cast<std::uint8_t>((in_y - top) * w.kernel + (in_x - left));
+            winner.v[c] = static_cast<std::uint8_t>(i * kernel + j);
           }
         }
       }
@@ -96,6 +100,52 @@ __global__ void max_pool_backward_kernel(Pixels dy, const std::uint8_t* choice, 
       }
     }
     store<T>(dx, row, channel, sum);
+  }
+}
+
+// The same for stride 2 and windows of at most 3×3, the network's own: a thread takes 2×2 input pixels, which two
+// windows reach each way, and reads each of them once.
+template <class T, int kWidth>
+__global__ void max_pool_backward_2x2_kernel(Pixels dy, const std::uint8_t* choice, Window w, std::int64_t squares,
+                                             Pixels dx) {
+  constexpr int kStride = 2;
+  const std::int64_t channel = first_channel<kWidth>();
+  if (channel >= dx.channels) {
+    return;
+  }
+  const std::int32_t down = (w.in_h + 1) / 2, across = (w.in_w + 1) / 2;
+  for (std::int64_t square = first_row(); square < squares; square += row_step()) {
+    const Position at = position_of(square, down, across);
+    const std::int32_t top = at.y * 2, left = at.x * 2;
+    const std::int32_t first_y = first_window(top, w), first_x = first_window(left, w);
+    Packed<T, kWidth> gradient[4];
+    Choices<kWidth> winner[4];
+    for (int i = 0; i < 4; ++i) {
+      const std::int32_t y = first_y + i / 2, x = first_x + i % 2;
+      gradient[i] = {};
+      winner[i] = {};
+      if (y < w.out_h && x < w.out_w) {
+        const std::int64_t row = (std::int64_t{at.image} * w.out_h + y) * w.out_w + x;
+        gradient[i] = *reinterpret_cast<const Packed<T, kWidth>*>(dy.at<T>(row, channel));
+        winner[i] = *reinterpret_cast<const Choices<kWidth>*>(choice + row * dy.channels + channel);
+      }
+    }
+    for (int pixel = 0; pixel < 4; ++pixel) {
+      const std::int32_t in_y = top + pixel / 2, in_x = left + pixel % 2;
+      if (in_y >= w.in_h || in_x >= w.in_w) {
+        continue;
+      }
+      Floats<kWidth> sum{};
+      for (int i = 0; i < 4; ++i) {
+        const int tap_y = in_y + w.padding - (first_y + i / 2) * kStride;
+        const int tap_x = in_x + w.padding - (first_x + i % 2) * kStride;
+        const bool reaches = tap_y >= 0 && tap_y < w.kernel && tap_x >= 0 && tap_x < w.kernel;
+        for (int c = 0; c < kWidth; ++c) {
+          sum.v[c] += reaches && winner[i].v[c] == tap_y * w.kernel + tap_x ? to_float(gradient[i].v[c]) : 0.0f;
+        }
+      }
+      store<T>(dx, (std::int64_t{at.image} * w.in_h + in_y) * w.in_w + in_x, channel, sum);
+    }
   }
 }
 
@@ -187,8 +237,8 @@ void CudaDevice::max_pool(const View& x, int kernel, int stride, int padding, co
   const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
   with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
-    launch(stream_, operation, max_pool_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream_), from,
-           window, to, choice);
+    launch(stream_, operation, kernel == 3 ? max_pool_kernel<T, width, 3> : max_pool_kernel<T, width, 0>,
+           grid_over_rows(to.rows, to.channels, width, stream_), from, window, to, choice);
   });
 }
 
@@ -200,6 +250,12 @@ void CudaDevice::max_pool_backward(const View& dy, const std::uint8_t* choice, i
   const Pixels from = pixels_of(dy, operation), to = pixels_of(dx, operation);
   with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
+    if (stride == 2 && kernel <= 3) {
+      const std::int64_t squares = dx.n * ((dx.h + 1) / 2) * ((dx.w + 1) / 2);
+      launch(stream_, operation, max_pool_backward_2x2_kernel<T, width>,
+             grid_over_rows(squares, to.channels, width, stream_), from, choice, window, squares, to);
+      return;
+    }
     launch(stream_, operation, max_pool_backward_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream_),
            from, choice, window, to);
   });

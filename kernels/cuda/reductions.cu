@@ -1,8 +1,8 @@
 // Sums over images and pixels, in fp64 and in a fixed order, without atomics: the same input gives the same bits.
 //
-// First, up to kSlots blocks share the rows; each adds up its own per channel and leaves one partial sum in the
-// workspace. Then one block per channel adds that channel's partials (CUB) and derives what was asked for. How rows
-// fall to blocks and threads depends on the shape alone.
+// First, as many blocks as run at a time share the rows; each adds up its own per channel and leaves one partial sum in
+// the workspace. Then one block per channel adds that channel's partials (CUB) and derives what was asked for. How rows
+// fall to blocks and threads depends on the shape and the number of multiprocessors alone.
 #include <cub/block/block_reduce.cuh>
 
 #include "kernels/cuda/cuda_operations.h"
@@ -16,8 +16,12 @@ namespace {
 
 using namespace cuda;
 
-constexpr std::int64_t kSlots = 512;  // enough blocks to fill the largest GPUs
+constexpr std::int64_t kSlots = 512;  // blocks that share the rows, at most: enough to fill the largest GPUs
 constexpr int kFinishThreads = 128;
+// Blocks at a time on a multiprocessor, which registers have to allow, and rows that a thread has under way. Both were
+// tried on an H200 (docs/gpu.md).
+constexpr int kStatisticsBlocks = 2, kBackwardBlocks = 1;
+constexpr int kRows = 4;
 
 // The two sums that every reduction over a feature takes.
 struct Sums {
@@ -27,55 +31,73 @@ struct Sums {
 };
 
 // Adds the sums of the threads of a block that have the same channels, in the order of threadIdx.y, and writes them
-// to partial[channel][slot]. Every thread of the block has to come here.
+// to partial[channel][slot]. Every thread of the block has to come here: each adds up some of the columns.
 template <int kWidth>
-__device__ void leave_partials(const Sums (&sums)[kWidth], std::int64_t channel, std::int64_t channels, Sums* partial) {
+__device__ void leave_partials(const Sums (&sums)[kWidth], std::int64_t channels, Sums* partial) {
   __shared__ double shared[2 * kWidth * kThreads];
-  const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x, threads = blockDim.x * blockDim.y;
+  const unsigned wide = blockDim.x, threads = blockDim.x * blockDim.y, thread = threadIdx.y * wide + threadIdx.x;
   for (int i = 0; i < kWidth; ++i) {
     shared[(2 * i) * threads + thread] = sums[i].first;
     shared[(2 * i + 1) * threads + thread] = sums[i].second;
   }
   __syncthreads();
-  if (threadIdx.y != 0 || channel >= channels) {
-    return;
-  }
-  for (int i = 0; i < kWidth; ++i) {
-    Sums total;
+  for (unsigned column = thread; column < 2 * kWidth * wide; column += threads) {
+    const unsigned which = column / wide;  // 2·i for the first sum of element i, 2·i + 1 for the second
+    double total = 0;
     for (unsigned y = 0; y < blockDim.y; ++y) {
-      const unsigned other = y * blockDim.x + threadIdx.x;
-      total = total + Sums{shared[(2 * i) * threads + other], shared[(2 * i + 1) * threads + other]};
+      total += shared[which * threads + y * wide + column % wide];
     }
-    partial[(channel + i) * gridDim.y + blockIdx.y] = total;
+    const std::int64_t channel = (std::int64_t{blockIdx.x} * wide + column % wide) * kWidth + which / 2;
+    if (channel < channels) {
+      Sums& to = partial[channel * gridDim.y + blockIdx.y];
+      (which % 2 == 0 ? to.first : to.second) = total;
+    }
   }
 }
 
 // Σx and Σx² of the rows; copies them to y where y is given.
 template <class T, int kWidth, bool kCopy>
-__global__ void statistics_kernel(Pixels x, Pixels y, Sums* partial) {
-  const std::int64_t channel = first_channel<kWidth>();
+__global__ void __launch_bounds__(kThreads, kStatisticsBlocks) statistics_kernel(Pixels x, Pixels y, Sums* partial) {
+  const std::int64_t channel = first_channel<kWidth>(), step = row_step();
   Sums sums[kWidth];
   if (channel < x.channels) {
-    for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
-      const Floats<kWidth> value = load<T, kWidth>(x, row, channel);
-      for (int i = 0; i < kWidth; ++i) {
-        const double v = value.v[i];
-        sums[i].first += v;
-        sums[i].second += v * v;
+    Cursor<T, kWidth> from(x, first_row(), step, channel), to(kCopy ? y : x, first_row(), step, channel);
+    for (std::int64_t row = first_row(); row < x.rows; row += kRows * step) {
+      Packed<T, kWidth> value[kRows];
+      for (int k = 0; k < kRows; ++k) {
+        if (row + k * step < x.rows) {
+          value[k] = from.load(k);
+        }
       }
-      if constexpr (kCopy) {
-        store<T>(y, row, channel, value);
+      for (int k = 0; k < kRows; ++k) {
+        if (row + k * step < x.rows) {
+          for (int i = 0; i < kWidth; ++i) {
+            const double v = to_float(value[k].v[i]);
+            sums[i].first += v;
+            sums[i].second += v * v;
+          }
+          if constexpr (kCopy) {
+            to.store(k, value[k]);
+          }
+        }
       }
+      from.advance(kRows);
+      to.advance(kRows);
     }
   }
-  leave_partials(sums, channel, x.channels, partial);
+  leave_partials(sums, x.channels, partial);
 }
 
+// What the sums of kRows rows are taken in before they are added in fp64: conversions and additions in fp64 are slow
+// on many GPUs. Between bf16 gradients, fp32 has bits to spare for four terms.
+template <class T>
+using Few = std::conditional_t<std::is_same_v<T, BFloat16>, float, double>;
+
 // S (+)= γ·dz, and the partial sums Σ dz·(x − mean) and Σ dz.
-template <class T, int kWidth>
-__global__ void affine_relu_backward_kernel(Pixels dy, Pixels x, Affine affine, bool relu, bool accumulate, Pixels s,
-                                            Sums* partial) {
-  const std::int64_t channel = first_channel<kWidth>();
+template <class T, int kWidth, bool kAccumulate>
+__global__ void __launch_bounds__(kThreads, kBackwardBlocks)
+    affine_relu_backward_kernel(Pixels dy, Pixels x, Affine affine, bool relu, Pixels s, Sums* partial) {
+  const std::int64_t channel = first_channel<kWidth>(), step = row_step();
   Sums sums[kWidth];
   if (channel < x.channels) {
     ChannelAffine f[kWidth];
@@ -83,19 +105,42 @@ __global__ void affine_relu_backward_kernel(Pixels dy, Pixels x, Affine affine, 
       const std::int64_t c = channel + i;
       f[i] = {affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]};
     }
-    for (std::int64_t row = first_row(); row < x.rows; row += row_step()) {
-      const Floats<kWidth> value = load<T, kWidth>(x, row, channel), gradient = load<T, kWidth>(dy, row, channel);
-      Floats<kWidth> to = accumulate ? load<T, kWidth>(s, row, channel) : Floats<kWidth>{};
-      for (int i = 0; i < kWidth; ++i) {
-        const float dz = f[i].backward(value.v[i], gradient.v[i], relu);
-        sums[i].first += double{dz} * double{f[i].centered(value.v[i])};
-        sums[i].second += double{dz};
-        to.v[i] += f[i].gamma * dz;
+    Cursor<T, kWidth> values(x, first_row(), step, channel), gradients(dy, first_row(), step, channel),
+        to(s, first_row(), step, channel);
+    for (std::int64_t row = first_row(); row < x.rows; row += kRows * step) {
+      Packed<T, kWidth> value[kRows], gradient[kRows], result[kRows];
+      for (int k = 0; k < kRows; ++k) {
+        value[k] = gradient[k] = result[k] = {};  // rows that are not there add nothing
+        if (row + k * step < x.rows) {
+          value[k] = values.load(k);
+          gradient[k] = gradients.load(k);
+          if constexpr (kAccumulate) {
+            result[k] = to.load(k);
+          }
+        }
       }
-      store<T>(s, row, channel, to);
+      for (int i = 0; i < kWidth; ++i) {
+        Few<T> first = 0, second = 0;
+        for (int k = 0; k < kRows; ++k) {
+          const float v = to_float(value[k].v[i]), dz = f[i].backward(v, to_float(gradient[k].v[i]), relu);
+          first += Few<T>{dz} * Few<T>{f[i].centered(v)};
+          second += Few<T>{dz};
+          from_float((kAccumulate ? to_float(result[k].v[i]) : 0.0f) + f[i].gamma * dz, result[k].v[i]);
+        }
+        sums[i].first += first;
+        sums[i].second += second;
+      }
+      for (int k = 0; k < kRows; ++k) {
+        if (row + k * step < x.rows) {
+          to.store(k, result[k]);
+        }
+      }
+      values.advance(kRows);
+      gradients.advance(kRows);
+      to.advance(kRows);
     }
   }
-  leave_partials(sums, channel, x.channels, partial);
+  leave_partials(sums, x.channels, partial);
 }
 
 // Block c adds the partials of channel c and hands the total to finish.
@@ -169,6 +214,11 @@ __global__ void finish_norm_kernel(const double* partial, int slots, double* nor
   }
 }
 
+// As many blocks as run at a time, but no more than there is workspace for.
+Grid reduction_grid(const Pixels& x, int width, int blocks, const Stream& stream) {
+  return grid_over_rows(x.rows, x.channels, width, std::min<std::int64_t>(blocks * stream.multiprocessors, kSlots));
+}
+
 template <class Finish>
 void finish_channels(const Stream& stream, const char* operation, std::int64_t channels, const Grid& grid,
                      const Sums* partial, const Finish& finish) {
@@ -183,7 +233,7 @@ void take_statistics(const Stream& stream, const char* operation, const Pixels& 
   Grid grid;
   with_type_and_width(operation, {x, y ? *y : x}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
-    grid = grid_over_rows(x.rows, x.channels, width, kSlots);
+    grid = reduction_grid(x, width, kStatisticsBlocks, stream);
     launch(stream, operation, y ? statistics_kernel<T, width, true> : statistics_kernel<T, width, false>, grid, x,
            y ? *y : Pixels{}, partial);
   });
@@ -221,9 +271,10 @@ void CudaDevice::affine_relu_backward(const View& dy, const View& x, const Affin
   Grid grid;
   with_type_and_width(operation, {gradient, value, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
-    grid = grid_over_rows(value.rows, value.channels, width, kSlots);
-    launch(stream_, operation, affine_relu_backward_kernel<T, width>, grid, gradient, value, affine, relu, accumulate,
-           to, partial);
+    grid = reduction_grid(value, width, kBackwardBlocks, stream_);
+    launch(stream_, operation,
+           accumulate ? affine_relu_backward_kernel<T, width, true> : affine_relu_backward_kernel<T, width, false>,
+           grid, gradient, value, affine, relu, to, partial);
   });
   finish_channels(stream_, operation, value.channels, grid, partial,
                   FinishAffineBackward{affine, accumulate, sums, dgamma, dbeta});

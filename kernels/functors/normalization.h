@@ -1,6 +1,8 @@
 // The arithmetic of factored batch normalisation for one element of one channel (kernels/device.h explains it).
 #pragma once
 
+#include <cmath>
+
 #include "kernels/core/host_device.h"
 
 namespace densetree {
@@ -24,7 +26,7 @@ struct AffineOf {
 struct ChannelAffine : AffineOf<float> {
   ChannelAffine() = default;
   DT_HD ChannelAffine(float mean_, float rstd, float gamma_, float beta_)
-      : AffineOf{mean_, gamma_ * rstd, static_cast<float>(double{beta_} - double{mean_} * (gamma_ * rstd)), gamma_} {}
+      : AffineOf{mean_, gamma_ * rstd, std::fma(-mean_, gamma_ * rstd, beta_), gamma_} {}
 };
 
 // ∂L/∂x = rstd·(S − mean(S) − x̂·mean(S·x̂)).
