@@ -59,8 +59,7 @@ std::vector<Row> measure(const MemorySettings& s, Device& device, StepOptions op
     options.memory = mode;
     const std::int64_t before = used_bytes(device);
     subjects.push_back(std::make_unique<Subject>(device, options, true));
-    subjects.back()->run();
-    device.synchronize();
+    warm_up(device, *subjects.back());
     rows.push_back({.arch = options.arch,
                     .mode = mode,
                     .batch = options.batch,
@@ -88,7 +87,7 @@ std::vector<Row> measure(const MemorySettings& s, Device& device, StepOptions op
     TimedDevice timed(s.common.open());
     options.memory = row.mode;
     Subject subject(timed, options, true);
-    subject.run();
+    warm_up(timed, subject);
     timed.reset();
     const auto start = std::chrono::steady_clock::now();
     subject.run();

@@ -37,20 +37,20 @@ StepOptions options_of(const StepSettings& s, const std::string& memory) {
 
 // Runs steps on a device that times its operations; the seconds of all of them together.
 double run_profiled(TimedDevice& device, Subject& subject, int steps) {
-  subject.run();
+  warm_up(device, subject);
   device.reset();
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < steps; ++i) {
     subject.run();
   }
+  device.synchronize();
   return seconds_since(start);
 }
 
 void time_steps(benchmark::State& state, const StepSettings& s, const std::string& memory, bool training) {
   const auto device = s.common.open();
   Subject subject(*device, options_of(s, memory), training);
-  subject.run();
-  device->synchronize();
+  warm_up(*device, subject);
   for (std::int64_t done = 0; auto _ : state) {
     subject.run();
     if (++done == s.steps) {
@@ -64,7 +64,7 @@ void time_steps(benchmark::State& state, const StepSettings& s, const std::strin
   TimedDevice timed(s.common.open());
   Subject profiled(timed, options_of(s, memory), training);
   const double seconds = run_profiled(timed, profiled, 1);
-  state.counters["convolution_share"] = seconds_of(timed.profile(), "convolution") / seconds;
+  state.counters["convolution_share"] = convolution_seconds_of(timed.profile()) / seconds;
 }
 
 std::string title(const StepSettings& s, const std::string& what) {

@@ -41,15 +41,23 @@ Subject::Subject(Device& device, const StepOptions& options, bool training)
 }
 
 void Subject::run() {
+  const int ago = steps_++ > 0 ? 1 : 0;
   model_.set_images(pixels_, transforms_, training_);
   if (training_) {
     model_.set_targets(targets_);
     model_.train_step({});
-    last_ = model_.loss(steps_++ > 0 ? 1 : 0);
+    last_ = model_.loss(ago);
   } else {
     model_.infer();
-    last_ = model_.probabilities()[0];
+    last_ = model_.logits(ago)[0];
   }
+}
+
+void warm_up(Device& device, Subject& subject) {
+  for (int i = 0; i < 3; ++i) {
+    subject.run();
+  }
+  device.synchronize();
 }
 
 std::int64_t process_bytes(std::string_view key) {

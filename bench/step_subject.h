@@ -17,11 +17,12 @@ class Subject {
  public:
   Subject(Device& device, const StepOptions& options, bool training);
 
-  // One step as a trainer takes it: images in, the loss of the step before out. Or images in, probabilities out.
+  // One step as a trainer takes it: images in, the loss of the step before out. Or images in, the logits of the batch
+  // before out. So the queue is never empty.
   void run();
 
   const nn::Model& model() const { return model_; }
-  double last() const { return last_; }  // that loss, or the first probability
+  double last() const { return last_; }  // that loss, or the first of those logits
 
  private:
   bool training_;
@@ -32,6 +33,10 @@ class Subject {
   std::vector<float> targets_;
   double last_ = 0;
 };
+
+// Runs the steps that are not to be timed. On CUDA the first has libraries prepare themselves, the second is captured
+// and made into a graph, and only from the third on are steps like any other.
+void warm_up(Device& device, Subject& subject);
 
 // Bytes of a line of /proc/self/status: VmRSS (resident now), VmHWM (most that ever was).
 std::int64_t process_bytes(std::string_view key);

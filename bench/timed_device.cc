@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
 namespace densetree::bench {
@@ -11,6 +10,10 @@ namespace {
 
 double bytes_of(const View& view) {
   return static_cast<double>(view.shape().elements()) * static_cast<double>(size_of(view.dtype));
+}
+
+double bytes_of(const Shape& shape, Precision precision) {
+  return static_cast<double>(shape.elements()) * (precision == Precision::kBFloat16 ? 2 : 4);
 }
 
 double floats(std::int64_t count) {
@@ -23,7 +26,8 @@ class TimedConvolution final : public Convolution {
       : device_(device),
         convolution_(std::move(convolution)),
         kind_(fmt::format("convolution {0}x{0} ", shape.kernel)),
-        bytes_(floats(shape.input.elements() + shape.weights() + shape.output().elements())),
+        bytes_(bytes_of(shape.input, shape.precision) + bytes_of(shape.output(), shape.precision) +
+               floats(shape.weights())),
         flops_(2.0 * static_cast<double>(shape.weights()) *
                static_cast<double>(shape.output().n * shape.output().pixels())) {}
 
@@ -54,8 +58,8 @@ class TimedNormConvolution final : public NormConvolution {
       : device_(device),
         convolution_(std::move(convolution)),
         kind_(fmt::format("norm+ReLU+conv {0}x{0} ", shape.kernel)),
-        in_bytes_(floats(shape.input.elements())),
-        rest_bytes_(floats(shape.weights() + shape.output().elements())),
+        in_bytes_(bytes_of(shape.input, shape.precision)),
+        rest_bytes_(bytes_of(shape.output(), shape.precision) + floats(shape.weights())),
         flops_(2.0 * static_cast<double>(shape.weights()) *
                static_cast<double>(shape.output().n * shape.output().pixels())) {}
 
@@ -96,11 +100,10 @@ class TimedUpload final : public StagedUpload {
 }  // namespace
 
 void TimedDevice::measure(const std::string& kind, double bytes, double flops, const std::function<void()>& body) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::size_t begin = stopwatch_->mark();
   body();
-  device_->synchronize();
   Cost& cost = profile_[kind];
-  cost.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  spans_.push_back({&cost, begin, stopwatch_->mark()});
   cost.bytes += bytes;
   cost.flops += flops;
   ++cost.calls;
@@ -109,19 +112,41 @@ void TimedDevice::measure(const std::string& kind, double bytes, double flops, c
 void TimedDevice::push_range(const char* name) {
   device_->push_range(name);
   const bool timed = std::string_view(name).ends_with(" again");
-  if (timed) {
-    device_->synchronize();
-  }
-  ranges_.push_back(timed ? std::optional(std::chrono::steady_clock::now()) : std::nullopt);
+  ranges_.push_back(timed ? std::optional(stopwatch_->mark()) : std::nullopt);
 }
 
 void TimedDevice::pop_range() {
-  if (const auto begun = ranges_.back()) {
-    device_->synchronize();
-    recomputing_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - *begun).count();
+  if (const auto begin = ranges_.back()) {
+    spans_.push_back({&recomputing_, *begin, stopwatch_->mark()});
   }
   ranges_.pop_back();
   device_->pop_range();
+}
+
+void TimedDevice::read_spans() {
+  for (const Span& span : spans_) {
+    span.cost->seconds += stopwatch_->seconds_between(span.begin, span.end);
+  }
+  spans_.clear();
+  if (ranges_.empty()) {
+    stopwatch_->clear();
+  }
+}
+
+const Profile& TimedDevice::profile() {
+  read_spans();
+  return profile_;
+}
+
+double TimedDevice::recomputing_seconds() {
+  read_spans();
+  return recomputing_.seconds;
+}
+
+void TimedDevice::reset() {
+  read_spans();
+  profile_.clear();
+  recomputing_ = {};
 }
 
 std::unique_ptr<Convolution> TimedDevice::make_convolution(const ConvolutionShape& shape) {
@@ -259,10 +284,18 @@ void TimedDevice::adam(const AdamScalars* scalars, const double* norm, std::int6
   measure("adam", floats(7 * n), 0, [&] { device_->adam(scalars, norm, n, g, m, v, w); });
 }
 
-double seconds_of(const Profile& profile, const std::string& prefix) {
+double seconds_of(const Profile& profile) {
   double seconds = 0;
   for (const auto& [kind, cost] : profile) {
-    seconds += kind.starts_with(prefix) ? cost.seconds : 0;
+    seconds += cost.seconds;
+  }
+  return seconds;
+}
+
+double convolution_seconds_of(const Profile& profile) {
+  double seconds = 0;
+  for (const auto& [kind, cost] : profile) {
+    seconds += cost.flops > 0 ? cost.seconds : 0;
   }
   return seconds;
 }
@@ -280,7 +313,7 @@ std::string profile_table(const Profile& profile, double total, int steps) {
   for (const auto& [kind, cost] : rows) {
     table += row(kind, cost);
   }
-  const double rest = total - seconds_of(profile, "");
+  const double rest = total - seconds_of(profile);
   return table + fmt::format("{:32} {:6} {:10.2f} {:7.1f}%\n{:32} {:6} {:10.2f}\n", "between operations", "",
                              1e3 * rest / steps, 100 * rest / total, "total", "", 1e3 * total / steps);
 }

@@ -1,11 +1,11 @@
-// A device that times another one. Every call is passed on, and its time, bytes and floating-point operations are added
-// up by kind of operation: the profile of a training step, without a hook in anything that is measured.
+// A device that times another one. Every call is passed on, and its time by the device's own clock, bytes and
+// floating-point operations are added up by kind of operation: the profile of a training step, without a hook in
+// anything that is measured. Nothing waits: where work is queued, it is queued as without.
 //
 // Bytes are those of the views and arrays read and written, each once, so that bytes/s can be held against a copy's.
 // Floating-point operations are counted for convolutions only, two for a multiply-add.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -26,11 +26,14 @@ using Profile = std::map<std::string, Cost>;
 
 class TimedDevice final : public Device {
  public:
-  explicit TimedDevice(std::unique_ptr<Device> device) : device_(std::move(device)) {}
+  explicit TimedDevice(std::unique_ptr<Device> device)
+      : device_(std::move(device)), stopwatch_(device_->make_stopwatch()) {}
 
-  const Profile& profile() const { return profile_; }
-  void reset() { profile_.clear(), recomputing_seconds_ = 0; }
-  // Runs the body, waits for the device, and adds what it took.
+  // Of all operations since reset(); waits for them.
+  const Profile& profile();
+  double recomputing_seconds();
+  void reset();
+  // Runs the body and notes where in the queue it began and ended.
   void measure(const std::string& kind, double bytes, double flops, const std::function<void()>& body);
 
   DeviceInfo info() const override { return device_->info(); }
@@ -46,13 +49,13 @@ class TimedDevice final : public Device {
   void synchronize() override { device_->synchronize(); }
   std::size_t staging_bytes(std::size_t bytes) const override { return device_->staging_bytes(bytes); }
   std::unique_ptr<StagedUpload> make_staged_upload(std::size_t bytes, void* memory) override;
-  std::unique_ptr<Readback> make_readback() override { return device_->make_readback(); }
+  std::unique_ptr<Readback> make_readback(std::size_t bytes) override { return device_->make_readback(bytes); }
+  std::unique_ptr<Stopwatch> make_stopwatch() override { return device_->make_stopwatch(); }
   // Calls the work in every run: the operations of a graph cannot be timed one by one.
   std::unique_ptr<Replay> capture(std::function<void()> work) override { return make_direct_replay(std::move(work)); }
   // Ranges whose name ends with " again", what a tape makes a second time, are timed as one kind of their own.
   void push_range(const char* name) override;
   void pop_range() override;
-  double recomputing_seconds() const { return recomputing_seconds_; }
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
   std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
@@ -97,15 +100,25 @@ class TimedDevice final : public Device {
   std::unique_ptr<TreeOperations> make_tree_operations() override { return device_->make_tree_operations(); }
 
  private:
+  // A stretch of the queue: an operation, or of what is made again.
+  struct Span {
+    Cost* cost;
+    std::size_t begin, end;
+  };
+  void read_spans();
+
   std::unique_ptr<Device> device_;
+  std::unique_ptr<Stopwatch> stopwatch_;
   Profile profile_;
-  double recomputing_seconds_ = 0;
-  std::vector<std::optional<std::chrono::steady_clock::time_point>> ranges_;  // when they began, where they are timed
+  Cost recomputing_;
+  std::vector<Span> spans_;                         // whose times are not read yet
+  std::vector<std::optional<std::size_t>> ranges_;  // the marks where they began, where they are timed
 };
 
 // A table: kind, calls, ms, share of `total` seconds, GFLOP/s, GB/s, slowest first; what is left of the total last.
 std::string profile_table(const Profile& profile, double total, int steps);
-// Seconds of all kinds whose name begins so.
-double seconds_of(const Profile& profile, const std::string& prefix);
+// Seconds of all kinds together, and of those that multiply: convolutions, and batch norm and convolution in one.
+double seconds_of(const Profile& profile);
+double convolution_seconds_of(const Profile& profile);
 
 }  // namespace densetree::bench

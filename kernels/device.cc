@@ -97,10 +97,10 @@ void StagedUpload::send(void* to, const void* from, std::size_t bytes) {
   }
 }
 
-double Readback::read(int ago) {
+void Readback::read(int ago, void* to) {
   check(ago >= 0 && ago < kKept, "a readback keeps the last {} values; the one {} ago is asked for", kKept, ago);
   check(ago < taken_, "a readback is asked for the value {} ago; {} were taken", ago, taken_);
-  return wait(static_cast<int>((taken_ - 1 - ago) % kKept));
+  wait(static_cast<int>((taken_ - 1 - ago) % kKept), to);
 }
 
 std::unique_ptr<Replay> make_direct_replay(std::function<void()> work) {

@@ -188,23 +188,33 @@ class StagedUpload {
   std::size_t bytes_;
 };
 
-// A number in device memory, as it was at two points of the queue, read while later work computes.
+// Bytes in device memory, as they were at two points of the queue, read while later work computes.
 class Readback {
  public:
   virtual ~Readback() = default;
-  // Queues a copy of *from. Of all that were taken the last two can be read.
-  void take(const double* from) { copy(from, static_cast<int>(taken_++ % kKept)); }
-  // What was taken last (ago 0) or before that (ago 1); waits for the queue up to there. Throws Error where nothing
-  // was.
-  double read(int ago);
+  // Queues a copy of the bytes at `from`, as many as it was made for. Of all that were taken the last two can be read.
+  void take(const void* from) { copy(from, static_cast<int>(taken_++ % kKept)); }
+  // To `to` what was taken last (ago 0) or before that (ago 1); waits for the queue up to there. Throws Error where
+  // nothing was.
+  void read(int ago, void* to);
 
  protected:
   static constexpr int kKept = 2;
-  virtual void copy(const double* from, int slot) = 0;
-  virtual double wait(int slot) = 0;
+  virtual void copy(const void* from, int slot) = 0;
+  virtual void wait(int slot, void* to) = 0;
 
  private:
   std::int64_t taken_ = 0;
+};
+
+// Times between points of the queue, by the device's own clock: what is timed runs as it would without.
+class Stopwatch {
+ public:
+  virtual ~Stopwatch() = default;
+  virtual std::size_t mark() = 0;  // notes how far the queue is; marks are numbered from 0
+  // Waits for both. Throws Error where there is no such mark.
+  virtual double seconds_between(std::size_t from, std::size_t to) = 0;
+  virtual void clear() = 0;  // the next mark is 0 again
 };
 
 struct DeviceInfo {
@@ -237,7 +247,8 @@ class Device {
   // Device memory that a staged upload of up to so many bytes works in, and one made on such memory.
   virtual std::size_t staging_bytes(std::size_t bytes) const = 0;
   virtual std::unique_ptr<StagedUpload> make_staged_upload(std::size_t bytes, void* memory) = 0;
-  virtual std::unique_ptr<Readback> make_readback() = 0;
+  virtual std::unique_ptr<Readback> make_readback(std::size_t bytes) = 0;
+  virtual std::unique_ptr<Stopwatch> make_stopwatch() = 0;
   // Each run() of the replay does what `work` does, from what lies in memory then. `work` queues operations of this
   // device, the same ones on the same memory in every call, and neither waits, uploads nor downloads. CUDA calls it in
   // the first run (libraries prepare themselves then), captures a second call as a graph, and launches that from there

@@ -184,7 +184,10 @@ Model::Model(Device& device, const ModelOptions& options) : device_(device), pla
   target_upload_ = stage(inputs.targets);
   adam_upload_ = stage(inputs.adam);
   if (plan_.training_) {
-    losses_ = device.make_readback();
+    losses_ = device.make_readback(sizeof(double));
+  }
+  if (plan_.inference_) {
+    logits_ = device.make_readback(options.batch_size * options.labels * sizeof(float));
   }
   gaps_ = plan_.parameters_.gaps();
   for (Graph* graph : {plan_.training_.get(), plan_.inference_.get()}) {
@@ -417,7 +420,7 @@ void Model::train_step(AdamStep step) {
     replay = replay_of([this, clipping] { queue_training(clipping); });
   }
   replay->run();
-  losses_->take(static_cast<const double*>(g.tape.address(g.loss)));
+  losses_->take(g.tape.address(g.loss));
   ++steps_;
 }
 
@@ -447,6 +450,7 @@ void Model::infer() {
     inference_ = replay_of([&tape] { tape.run(); });
   }
   inference_->run();
+  logits_->take(tape.address(graph(false).logits));
 }
 
 std::unique_ptr<Replay> Model::replay_of(std::function<void()> work) {
@@ -455,7 +459,9 @@ std::unique_ptr<Replay> Model::replay_of(std::function<void()> work) {
 
 double Model::loss(int ago) {
   check(losses_ != nullptr, "this model was not made to train");
-  return losses_->read(ago);
+  double value = 0;
+  losses_->read(ago, &value);
+  return value;
 }
 
 double Model::gradient_norm() {
@@ -468,8 +474,11 @@ std::vector<float> Model::training_logits() {
   return download(graph(true).tape.address(graph(true).logits), options().batch_size * options().labels);
 }
 
-std::vector<float> Model::logits() {
-  return download(graph(false).tape.address(graph(false).logits), options().batch_size * options().labels);
+std::vector<float> Model::logits(int ago) {
+  check(logits_ != nullptr, "this model was not made to predict");
+  std::vector<float> values(options().batch_size * options().labels);
+  logits_->read(ago, values.data());
+  return values;
 }
 
 std::vector<float> Model::probabilities() {

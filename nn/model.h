@@ -121,7 +121,8 @@ class Model {
   double loss(int ago = 0);
   double gradient_norm();                // of the last training step with clipping on
   std::vector<float> training_logits();  // (N, L)
-  std::vector<float> logits();           // of the last infer()
+  // Of the last infer(), or of the one before (ago 1): those can be read while the last one computes.
+  std::vector<float> logits(int ago = 0);
   std::vector<float> probabilities();
   std::vector<float> embeddings();  // (N, features)
   // The last feature map, after the last norm and ReLU: each embedding is its mean over pixels. (N, C, H, W) planar,
@@ -149,7 +150,7 @@ class Model {
   AdamScalars* adam_ = nullptr;
   float* positive_weights_ = nullptr;
   std::unique_ptr<StagedUpload> pixel_upload_, transform_upload_, target_upload_, adam_upload_;
-  std::unique_ptr<Readback> losses_;
+  std::unique_ptr<Readback> losses_, logits_;
   std::array<std::unique_ptr<Replay>, 2> training_;  // without and with clipping; made when first needed
   std::unique_ptr<Replay> inference_;
   std::int64_t steps_ = 0;

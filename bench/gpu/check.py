@@ -44,6 +44,7 @@ PLAN = [
     Entry("traces", 50, "training steps in bf16 and fp32 against float64, four cases", tests.traces),
     Entry("step", 90, "the training step in bf16, batch 128, in every memory mode, beside PyTorch in turn", speed.step),
     Entry("profile", 30, "time of every kernel of a step, at its own speed", speed.profile),
+    Entry("operations", 20, "the same by kind of operation, with bytes/s and FLOP/s", speed.operations),
     Entry("tree", 20, "histograms, posteriors and answers of the label tree", speed.tree),
     Entry("ceilings", 15, "what the card copies and multiplies at best", speed.ceilings),
     Entry("traffic", 60, "bytes of every kernel of a step, where ncu can count them", speed.traffic),

@@ -188,6 +188,33 @@ def kernel_times(stage, way):
                                      "rows": by_kernel(rows)})
 
 
+def parse_profile(text):
+    """Of each table that bench_step --profile prints: {title, milliseconds, rows: [{kind, calls, ms, share, gflops, gbps}]}."""
+    tables = []
+    for line in text.splitlines():
+        kind, numbers = line[:32].strip(), line[32:].split()
+        if re.match(r"(train|infer)/", line):
+            tables.append({"title": line.strip(), "rows": [], "milliseconds": None})
+        elif kind == "total":
+            tables[-1]["milliseconds"] = float(numbers[0])
+        elif len(numbers) == 5 and tables and numbers[0].isdigit():
+            calls, ms, share, gflops, gbps = (float(number.rstrip("%")) for number in numbers)
+            tables[-1]["rows"].append({"kind": kind, "calls": int(calls), "ms": ms, "share": share / 100,
+                                       "gflops": gflops, "gbps": gbps})
+    return tables
+
+
+def operations(stage):
+    """Where a step's time goes, by kind of operation, with its bytes/s and FLOP/s; not captured."""
+    sizes = Sizes(stage)
+    done = stage.run(stage.program("bench_step"), "--profile", "--device", stage.device, *sizes.flags(), "--steps", "3",
+                     "--memory", "store", "--precision", sizes.precision)
+    if stage.check("profile", done.returncode == 0, done.stderr.strip()[-300:]):
+        (stage.out / "bench" / "operations.txt").write_text(done.stdout)
+        for table in parse_profile(done.stdout):
+            stage.figure(f"operations.{table['title'].partition('/')[0]}", table)
+
+
 METRICS = "gpu__time_duration.sum,dram__bytes_read.sum,dram__bytes_write.sum"
 
 

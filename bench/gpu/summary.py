@@ -75,9 +75,20 @@ def kernels(figures):
     return lines
 
 
+def operations(figures):
+    lines = []
+    for name, value in figures.items():
+        if name.startswith("operations."):
+            lines += [f"## {name}: {value['milliseconds']:.2f} ms", ""]
+            lines += table(["operation", "calls", "ms", "share", "GFLOP/s", "GB/s"], [
+                [row["kind"], row["calls"], row["ms"], f"{row['share']:.3f}", row["gflops"], row["gbps"]]
+                for row in value["rows"]])
+    return lines
+
+
 def rest(stages):
     """Every other figure as it is, where it is short."""
-    apart = ("compare-", "kernels.", "layers", "traces.", "cudnn_description")
+    apart = ("compare-", "kernels.", "operations.", "layers", "traces.", "cudnn_description")
     rows = [[s["stage"], name, json.dumps(value, ensure_ascii=False)] for s in stages
             for name, value in s["figures"].items() if not name.startswith(apart)]
     return ["## Figures", ""] + table(["stage", "figure", "value"], rows) if rows else []
@@ -88,7 +99,8 @@ def markdown(summary):
     figures = {name: value for s in stages for name, value in s["figures"].items()}
     lines = [f"# GPU check: {summary['status']}", "", f"{summary['date']}, device {summary['device']}"
              f"{', quick' if summary['quick'] else ''}. Logs and reports are in results.tar.gz.", ""]
-    return "\n".join(lines + overview(stages) + beside_pytorch(figures) + kernels(figures) + rest(stages)) + "\n"
+    return "\n".join(lines + overview(stages) + beside_pytorch(figures) + kernels(figures)
+                     + operations(figures) + rest(stages)) + "\n"
 
 
 def write(results, folder, device, quick, plan, running):

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -72,11 +73,30 @@ class CpuUpload final : public StagedUpload {
 };
 
 class CpuReadback final : public Readback {
- private:
-  void copy(const double* from, int slot) override { values_[slot] = *from; }
-  double wait(int slot) override { return values_[slot]; }
+ public:
+  explicit CpuReadback(std::size_t bytes) : slots_{std::vector<std::byte>(bytes), std::vector<std::byte>(bytes)} {}
 
-  std::array<double, kKept> values_{};
+ private:
+  void copy(const void* from, int slot) override { std::memcpy(slots_[slot].data(), from, slots_[slot].size()); }
+  void wait(int slot, void* to) override { std::memcpy(to, slots_[slot].data(), slots_[slot].size()); }
+
+  std::array<std::vector<std::byte>, kKept> slots_;
+};
+
+class CpuStopwatch final : public Stopwatch {
+ public:
+  std::size_t mark() override {
+    marks_.push_back(std::chrono::steady_clock::now());
+    return marks_.size() - 1;
+  }
+  double seconds_between(std::size_t from, std::size_t to) override {
+    check(std::max(from, to) < marks_.size(), "marks {} and {} of a stopwatch that has {}", from, to, marks_.size());
+    return std::chrono::duration<double>(marks_[to] - marks_[from]).count();
+  }
+  void clear() override { marks_.clear(); }
+
+ private:
+  std::vector<std::chrono::steady_clock::time_point> marks_;
 };
 
 }  // namespace
@@ -153,8 +173,12 @@ void CpuDevice::fill(void* memory, std::uint8_t value, std::size_t bytes) {
 std::unique_ptr<StagedUpload> CpuDevice::make_staged_upload(std::size_t bytes, void*) {
   return std::make_unique<CpuUpload>(bytes);
 }
-std::unique_ptr<Readback> CpuDevice::make_readback() {
-  return std::make_unique<CpuReadback>();
+std::unique_ptr<Readback> CpuDevice::make_readback(std::size_t bytes) {
+  return std::make_unique<CpuReadback>(bytes);
+}
+
+std::unique_ptr<Stopwatch> CpuDevice::make_stopwatch() {
+  return std::make_unique<CpuStopwatch>();
 }
 std::unique_ptr<Replay> CpuDevice::capture(std::function<void()> work) {
   return make_direct_replay(std::move(work));

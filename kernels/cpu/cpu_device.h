@@ -23,7 +23,8 @@ class CpuDevice final : public Device {
   void synchronize() override {}
   std::size_t staging_bytes(std::size_t) const override { return 0; }
   std::unique_ptr<StagedUpload> make_staged_upload(std::size_t bytes, void* memory) override;
-  std::unique_ptr<Readback> make_readback() override;
+  std::unique_ptr<Readback> make_readback(std::size_t bytes) override;
+  std::unique_ptr<Stopwatch> make_stopwatch() override;
   std::unique_ptr<Replay> capture(std::function<void()> work) override;
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;

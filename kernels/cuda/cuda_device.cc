@@ -170,10 +170,12 @@ void CudaDevice::release(void* memory) noexcept {
   cudaFree(memory);
 }
 
-// From ordinary host memory CUDA reads the source before the call returns, so the caller may reuse it at once.
+// Waits, because the caller may change the source at once: where the GPU reads ordinary host memory by itself, the call
+// alone does not. What travels in every step goes through a StagedUpload instead.
 void CudaDevice::upload(void* to, const void* from, std::size_t bytes) {
   activate("upload");
   check_call(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_.handle), "upload");
+  check_call(cudaStreamSynchronize(stream_.handle), "upload");
 }
 
 void CudaDevice::download(void* to, const void* from, std::size_t bytes) {

@@ -1,42 +1,24 @@
-// Transfers that nobody waits for: uploads on a stream of their own, and numbers read after the queue has moved on.
-// Both go through pinned memory, which the GPU reads and writes by itself.
+// Transfers that nobody waits for: uploads on a stream of their own, and results read after the queue has moved on.
+// Both go through pinned memory, which the GPU reads and writes by itself. And times between points of the queue.
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
+#include <vector>
 
+#include "kernels/core/error.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/cuda_operations.h"
+#include "kernels/cuda/event.h"
 
 namespace densetree {
 namespace {
 
 using cuda::check_cuda;
+using cuda::Event;
 using cuda::Stream;
-
-// A place in a stream.
-class Event {
- public:
-  explicit Event(int device) : device_(device) {
-    check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "creating an event", device);
-  }
-  ~Event() { cudaEventDestroy(event_); }
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-
-  void record(const Stream& stream) {
-    check_cuda(cudaEventRecord(event_, stream.handle), "recording an event", device_);
-  }
-  // The host, or what is queued on a stream from now on, waits for the place; where none was recorded, for nothing.
-  void wait() { check_cuda(cudaEventSynchronize(event_), "waiting for queued work", device_); }
-  void hold(const Stream& stream) {
-    check_cuda(cudaStreamWaitEvent(stream.handle, event_, 0), "ordering two streams", device_);
-  }
-
- private:
-  int device_;
-  cudaEvent_t event_ = nullptr;
-};
 
 // Pinned host memory.
 class Pinned {
@@ -108,9 +90,10 @@ class CudaUpload final : public StagedUpload {
 
 class CudaReadback final : public Readback {
  public:
-  explicit CudaReadback(const Stream& stream)
+  CudaReadback(const Stream& stream, std::size_t bytes)
       : stream_(stream),
-        memory_(stream.device, kKept * sizeof(double)),
+        bytes_(bytes),
+        memory_(stream.device, kKept * bytes),
         there_{Event(stream.device), Event(stream.device)} {}
   ~CudaReadback() override {
     cudaSetDevice(stream_.device);
@@ -120,21 +103,47 @@ class CudaReadback final : public Readback {
   CudaReadback& operator=(const CudaReadback&) = delete;
 
  private:
-  double* slot_at(int slot) const { return static_cast<double*>(memory_.get()) + slot; }
-  void copy(const double* from, int slot) override {
+  std::byte* slot_at(int slot) const { return static_cast<std::byte*>(memory_.get()) + slot * bytes_; }
+  void copy(const void* from, int slot) override {
     check_cuda(cudaSetDevice(stream_.device), "readback", stream_.device);
-    check_cuda(cudaMemcpyAsync(slot_at(slot), from, sizeof(double), cudaMemcpyDeviceToHost, stream_.handle), "readback",
+    check_cuda(cudaMemcpyAsync(slot_at(slot), from, bytes_, cudaMemcpyDeviceToHost, stream_.handle), "readback",
                stream_.device);
     there_[slot].record(stream_);
   }
-  double wait(int slot) override {
+  void wait(int slot, void* to) override {
     there_[slot].wait();
-    return *slot_at(slot);
+    std::memcpy(to, slot_at(slot), bytes_);
   }
 
   Stream stream_;
+  std::size_t bytes_;
   Pinned memory_;
   std::array<Event, kKept> there_;
+};
+
+class CudaStopwatch final : public Stopwatch {
+ public:
+  explicit CudaStopwatch(const Stream& stream) : stream_(stream) {}
+
+  std::size_t mark() override {
+    check_cuda(cudaSetDevice(stream_.device), "stopwatch", stream_.device);
+    if (marks_ == events_.size()) {
+      events_.push_back(std::make_unique<Event>(stream_.device, cuda::Timing::kOn));
+    }
+    events_[marks_]->record(stream_);
+    return marks_++;
+  }
+  double seconds_between(std::size_t from, std::size_t to) override {
+    check(std::max(from, to) < marks_, "marks {} and {} of a stopwatch that has {}", from, to, marks_);
+    events_[from]->wait();
+    return events_[to]->seconds_since(*events_[from]);
+  }
+  void clear() override { marks_ = 0; }
+
+ private:
+  Stream stream_;
+  std::vector<std::unique_ptr<Event>> events_;  // kept for the next marks
+  std::size_t marks_ = 0;
 };
 
 }  // namespace
@@ -144,9 +153,14 @@ std::unique_ptr<StagedUpload> CudaDevice::make_staged_upload(std::size_t bytes, 
   return std::make_unique<CudaUpload>(stream_, uploads_, bytes, memory);
 }
 
-std::unique_ptr<Readback> CudaDevice::make_readback() {
+std::unique_ptr<Readback> CudaDevice::make_readback(std::size_t bytes) {
   activate("make_readback");
-  return std::make_unique<CudaReadback>(stream_);
+  return std::make_unique<CudaReadback>(stream_, bytes);
+}
+
+std::unique_ptr<Stopwatch> CudaDevice::make_stopwatch() {
+  activate("make_stopwatch");
+  return std::make_unique<CudaStopwatch>(stream_);
 }
 
 }  // namespace densetree

@@ -10,6 +10,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/event.h"
 
 namespace densetree::cuda {
 namespace {
@@ -50,39 +51,17 @@ class Scratch {
   std::vector<void*> buffers_;
 };
 
-class Event {
- public:
-  explicit Event(const Stream& stream) : stream_(stream) {
-    check_cuda(cudaEventCreate(&event_), kOperation, stream.device);
-  }
-  ~Event() { cudaEventDestroy(event_); }
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-
-  void record() { check_cuda(cudaEventRecord(event_, stream_.handle), kOperation, stream_.device); }
-  double seconds_since(const Event& begin) const {
-    float milliseconds = 0;
-    check_cuda(cudaEventSynchronize(event_), kOperation, stream_.device);
-    check_cuda(cudaEventElapsedTime(&milliseconds, begin.event_, event_), kOperation, stream_.device);
-    return milliseconds / 1e3;
-  }
-
- private:
-  Stream stream_;
-  cudaEvent_t event_ = nullptr;
-};
-
 // The shortest of some runs.
 double seconds_of(const Stream& stream, const std::function<void()>& run) {
   for (int i = 0; i < kWarmups; ++i) {
     run();
   }
-  Event begin(stream), end(stream);
+  Event begin(stream.device, Timing::kOn), end(stream.device, Timing::kOn);
   double least = std::numeric_limits<double>::infinity();
   for (int i = 0; i < kRepetitions; ++i) {
-    begin.record();
+    begin.record(stream);
     run();
-    end.record();
+    end.record(stream);
     least = std::min(least, end.seconds_since(begin));
   }
   return least;

@@ -70,33 +70,64 @@ TEST_P(StagedUploadTest, MoreThanItWasMadeForIsAnError) {
 
 // ---- Readback --------------------------------------------------------------------------------------
 
-class ReadbackTest : public OpTest {};
+class ReadbackTest : public OpTest {
+ protected:
+  static constexpr std::size_t kCount = 5;
+  static std::vector<double> read(Readback& readback, int ago) {
+    std::vector<double> values(kCount);
+    readback.read(ago, values.data());
+    return values;
+  }
+};
 
 TEST_P(ReadbackTest, KeepsTheLastTwo) {
-  const auto readback = device().make_readback();
-  double value = 0;
-  const Array<double> number(device(), 1);
+  const auto readback = device().make_readback(kCount * sizeof(double));
+  const Array<double> numbers(device(), kCount);
+  const auto values = [](int i) { return std::vector<double>{1.0 / (i + 3), 2, 3, 4, 5.0 + i}; };
   for (int i = 0; i < 5; ++i) {
-    value = 1.0 / (i + 3);
-    device().upload(number.data(), &value, sizeof value);
-    readback->take(number.data());
-    device().fill(number.data(), 0xFF, sizeof value);  // what comes later does not change what was taken
-    EXPECT_EQ(readback->read(0), 1.0 / (i + 3));
+    device().upload(numbers.data(), values(i).data(), kCount * sizeof(double));
+    readback->take(numbers.data());
+    device().fill(numbers.data(), 0xFF, kCount * sizeof(double));  // what comes later does not change what was taken
+    EXPECT_EQ(read(*readback, 0), values(i));
     if (i > 0) {
-      EXPECT_EQ(readback->read(1), 1.0 / (i + 2));
+      EXPECT_EQ(read(*readback, 1), values(i - 1));
     }
   }
 }
 
 TEST_P(ReadbackTest, WhatWasNotTakenIsAnError) {
-  const auto readback = device().make_readback();
-  expect_error([&] { readback->read(0); }, "0 were taken");
-  const Array<double> number(device(), std::vector<double>{5});
-  readback->take(number.data());
-  EXPECT_EQ(readback->read(0), 5);
-  expect_error([&] { readback->read(1); }, "1 were taken");
-  expect_error([&] { readback->read(2); }, "the last 2");
-  expect_error([&] { readback->read(-1); }, "the last 2");
+  const auto readback = device().make_readback(kCount * sizeof(double));
+  expect_error([&] { read(*readback, 0); }, "0 were taken");
+  const Array<double> numbers(device(), std::vector<double>{5, 4, 3, 2, 1});
+  readback->take(numbers.data());
+  EXPECT_EQ(read(*readback, 0)[0], 5);
+  expect_error([&] { read(*readback, 1); }, "1 were taken");
+  expect_error([&] { read(*readback, 2); }, "the last 2");
+  expect_error([&] { read(*readback, -1); }, "the last 2");
+}
+
+// ---- Stopwatch -------------------------------------------------------------------------------------
+
+class StopwatchTest : public OpTest {};
+
+TEST_P(StopwatchTest, TimesWhatIsQueuedBetweenMarks) {
+  const auto stopwatch = device().make_stopwatch();
+  constexpr std::size_t kBytes = std::size_t{1} << 22;
+  const Memory memory(device(), kBytes);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(stopwatch->mark(), 0u);
+    device().fill(memory.data(), 0, kBytes);
+    EXPECT_EQ(stopwatch->mark(), 1u);
+    for (int i = 0; i < 20; ++i) device().fill(memory.data(), 1, kBytes);
+    EXPECT_EQ(stopwatch->mark(), 2u);
+    const double one = stopwatch->seconds_between(0, 1), twenty = stopwatch->seconds_between(1, 2);
+    EXPECT_GT(one, 0);
+    EXPECT_GT(twenty, 0);
+    EXPECT_NEAR(stopwatch->seconds_between(0, 2), one + twenty, 1e-5);
+    expect_error([&] { stopwatch->seconds_between(0, 3); }, "of a stopwatch that has 3");
+    stopwatch->clear();
+    expect_error([&] { stopwatch->seconds_between(0, 0); }, "of a stopwatch that has 0");
+  }
 }
 
 // ---- Replay ----------------------------------------------------------------------------------------
@@ -166,6 +197,7 @@ TEST_P(ReplayTest, AnErrorOfTheWorkSurfacesAndTheDeviceGoesOn) {
 
 RUN_ON_DEVICES(StagedUploadTest);
 RUN_ON_DEVICES(ReadbackTest);
+RUN_ON_DEVICES(StopwatchTest);
 RUN_ON_DEVICES(ReplayTest);
 
 }  // namespace

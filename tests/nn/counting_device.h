@@ -67,7 +67,8 @@ class CountingDevice final : public Device {
   std::unique_ptr<StagedUpload> make_staged_upload(std::size_t bytes, void* memory) override {
     return device_.make_staged_upload(bytes, memory);
   }
-  std::unique_ptr<Readback> make_readback() override { return device_.make_readback(); }
+  std::unique_ptr<Readback> make_readback(std::size_t bytes) override { return device_.make_readback(bytes); }
+  std::unique_ptr<Stopwatch> make_stopwatch() override { return device_.make_stopwatch(); }
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& s) override {
     return std::make_unique<CountingConvolution>(*this, device_.make_convolution(s));
   }

@@ -265,6 +265,23 @@ TEST_P(ModelTest, ImagesAreIndependentOfWhatElseIsInTheBatch) {
   EXPECT_EQ(model.logits(), three);
 }
 
+TEST_P(ModelTest, KeepsTheLogitsOfTheBatchBefore) {
+  Model model(device(), small_options());
+  model.initialize(1);
+  EXPECT_THROW(model.logits(), Error);
+  std::vector<std::vector<float>> logits;
+  for (const std::uint32_t seed : {1, 2, 3}) {
+    model.set_input(random_input(model.options(), seed), false);
+    model.infer();
+    if (!logits.empty()) {
+      EXPECT_EQ(model.logits(1), logits.back());
+    }
+    logits.push_back(model.logits());
+  }
+  EXPECT_NE(logits[0], logits[1]);
+  EXPECT_NE(logits[1], logits[2]);
+}
+
 TEST_P(ModelTest, ProbabilitiesAreTheSigmoidOfLogits) {
   Model model(device(), small_options());
   model.initialize(1);

@@ -1,0 +1,90 @@
+#include "bench/timed_device.h"
+
+#include <gtest/gtest.h>
+
+#include "bench/harness.h"
+#include "tests/nn/devices.h"
+
+namespace densetree::bench {
+namespace {
+
+using test::available_devices;
+using test::device_label;
+
+class TimedDeviceTest : public testing::TestWithParam<std::string> {
+ protected:
+  TimedDevice device_{make_device(GetParam(), 1)};
+
+  static constexpr Shape kInput{2, 32, 8, 8};
+  View whole(void* memory, const Shape& shape, Use use, DType type) const {
+    return make_view(memory, shape, device_.layout(use), type);
+  }
+};
+
+// Activations are counted in their own type, weights in fp32.
+TEST_P(TimedDeviceTest, CountsBytesAsTheyLieInMemory) {
+  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
+    if (!device_.why_not(precision).empty()) {
+      continue;
+    }
+    SCOPED_TRACE(name_of(precision));
+    const ConvolutionShape shape{.input = kInput,
+                                 .out_channels = 16,
+                                 .kernel = 3,
+                                 .padding = 1,
+                                 .input_use = Use::kSpatial,
+                                 .output_use = Use::kSpatial,
+                                 .precision = precision};
+    const DType type = precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+    const auto convolution = device_.make_convolution(shape);
+    const Buffer x(device_, 1 << 16, 0, 0), y(device_, 1 << 16, 0, 0), w(device_, shape.weights() * 4),
+        workspace(device_, convolution->workspace_bytes());
+    device_.reset();
+    convolution->forward(whole(x.as(), kInput, Use::kSpatial, type), w.as(),
+                         whole(y.as(), shape.output(), Use::kSpatial, type), workspace.as());
+    const Profile& profile = device_.profile();
+    ASSERT_EQ(profile.size(), 1u);
+    const Cost& cost = profile.at("convolution 3x3 forward");
+    EXPECT_EQ(cost.calls, 1);
+    EXPECT_EQ(cost.bytes,
+              static_cast<double>(kInput.elements() + shape.output().elements()) * static_cast<double>(size_of(type)) +
+                  static_cast<double>(shape.weights()) * 4);
+    EXPECT_EQ(cost.flops, 2.0 * 9 * 32 * 16 * 2 * 64);
+  }
+}
+
+TEST_P(TimedDeviceTest, AddsUpWhatWasQueuedSinceTheReset) {
+  const Buffer memory(device_, 1 << 20);
+  device_.fill(memory.as(), 0, 1 << 20);
+  device_.reset();
+  for (int i = 0; i < 3; ++i) {
+    device_.fill(memory.as(), 1, 1 << 20);
+  }
+  device_.push_range("z again");
+  device_.fill(memory.as(), 2, 1 << 20);
+  device_.pop_range();
+  const Cost cost = device_.profile().at("fill");
+  EXPECT_EQ(cost.calls, 4);
+  EXPECT_EQ(cost.bytes, 4.0 * (1 << 20));
+  EXPECT_GT(cost.seconds, device_.recomputing_seconds() / 2);
+  EXPECT_GT(device_.recomputing_seconds(), 0);
+  device_.fill(memory.as(), 3, 1 << 20);
+  EXPECT_EQ(device_.profile().at("fill").calls, 5);
+  EXPECT_GT(device_.profile().at("fill").seconds, cost.seconds);  // what was read before stays
+  device_.reset();
+  EXPECT_TRUE(device_.profile().empty());
+  EXPECT_EQ(device_.recomputing_seconds(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Any, TimedDeviceTest, testing::ValuesIn(available_devices()), device_label);
+
+TEST(ProfileTest, ConvolutionsAreWhatMultiplies) {
+  const Profile profile{{"adam", {.seconds = 4, .bytes = 1}},
+                        {"convolution 3x3 forward", {.seconds = 1, .flops = 10}},
+                        {"norm+ReLU+conv 1x1 backward", {.seconds = 2, .flops = 10}}};
+  EXPECT_EQ(convolution_seconds_of(profile), 3);
+  EXPECT_EQ(seconds_of(profile), 7);
+}
+
+}  // namespace
+}  // namespace densetree::bench
