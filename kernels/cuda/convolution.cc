@@ -88,17 +88,18 @@ void CheckedConvolution::check_operands(const View& x, const float* w, const Vie
   const auto is_aligned = [](const void* memory, std::uintptr_t bytes) {
     return reinterpret_cast<std::uintptr_t>(memory) % bytes == 0;
   };
-  const auto fits = [&](const View& view, const Shape& shape) {
-    return view.shape() == shape && view.layout == Layout::kInterleaved && view.whole && view.dtype == type &&
+  const auto fits = [&](const View& view, const Shape& shape, Layout layout) {
+    return view.shape() == shape && view.layout == layout && view.whole && view.dtype == type &&
            is_aligned(view.data, 16);
   };
+  const Layout input = shape_.input_use == Use::kInput ? Layout::kBlocked8 : Layout::kInterleaved;
   const auto text = [](const View& view) {
     return fmt::format("({}, {}, {}, {}) {} {}{} at {}", view.n, view.c, view.h, view.w, name_of(view.dtype),
                        name_of(view.layout), view.whole ? "" : ", a slice", view.data);
   };
-  check(fits(x, shape_.input) && fits(y, shape_.output()),
-        "{} on cuda:{}: takes whole interleaved {} tensors on 16-byte boundaries; got {} and {}", shape_.describe(),
-        context_->stream().device, name_of(type), text(x), text(y));
+  check(fits(x, shape_.input, input) && fits(y, shape_.output(), Layout::kInterleaved),
+        "{} on cuda:{}: takes whole {} tensors on 16-byte boundaries, {} and interleaved; got {} and {}",
+        shape_.describe(), context_->stream().device, name_of(type), name_of(input), text(x), text(y));
   check(is_aligned(w, 16) && is_aligned(workspace, 256),
         "{} on cuda:{}: weights begin on a 16-byte and the workspace on a 256-byte boundary; got {} and {}",
         shape_.describe(), context_->stream().device, static_cast<const void*>(w), workspace);

@@ -145,8 +145,8 @@ std::string CudaDevice::why_not(Precision precision) const {
                                   stream_.device, major, minor);
 }
 
-Layout CudaDevice::layout(Use) const {
-  return Layout::kInterleaved;
+Layout CudaDevice::layout(Use use) const {
+  return use == Use::kInput ? Layout::kBlocked8 : Layout::kInterleaved;  // kernels/cuda/network_input.h
 }
 
 void* CudaDevice::allocate(std::size_t bytes) {

@@ -1,6 +1,7 @@
 // The CUDA device: one stream, on which every operation is queued, and one for uploads beside it; kernels of our own
 // over the shared functors, cuDNN and cuBLASLt for convolutions. kernels/device.h documents every operation. Each file
-// beside this one holds the operations of one subject. All activations are interleaved (NHWC), fp32 or bf16.
+// beside this one holds the operations of one subject. All activations are interleaved (NHWC), fp32 or bf16; the
+// network's input has room for 8 channels (network_input.h).
 #pragma once
 
 #include <memory>

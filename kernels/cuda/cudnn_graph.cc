@@ -4,6 +4,7 @@
 #include <array>
 
 #include "kernels/core/error.h"
+#include "kernels/cuda/network_input.h"
 
 namespace densetree::cuda {
 
@@ -137,7 +138,7 @@ Descriptor graph_of(const Target& target, std::span<const cudnnBackendDescriptor
 
 // The graph of one convolution.
 Descriptor graph_of(const Target& target, const ConvolutionShape& shape, Pass pass) {
-  const Descriptor x = tensor(kInputId, shape.input, shape.input.c, type_of(shape)), w = weights(shape);
+  const Descriptor x = tensor(kInputId, shape.input, pitch_of(shape), type_of(shape)), w = weights(shape);
   const Descriptor y = tensor(kOutputId, shape.output(), shape.out_channels, type_of(shape));
   const Descriptor operation = pass_operation(shape, pass, x, w, y);
   return graph_of(target, std::array{operation.get()});

@@ -2,6 +2,7 @@
 // normalisation, network input, and the small per-channel updates that go with it.
 #include "kernels/cuda/cuda_operations.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/network_input.h"
 #include "kernels/cuda/pixels.h"
 #include "kernels/functors/image.h"
 #include "kernels/functors/normalization.h"
@@ -111,18 +112,21 @@ __global__ void __launch_bounds__(kThreads, kAccumulate ? kNormalizeBlocks - 2 :
   }
 }
 
-// A thread samples the grey value of one output pixel and writes it to all channels.
+// A thread samples the grey value of one output pixel and writes it to all channels, and zeros to the rest of the
+// pixel.
 template <class T>
 __global__ void images_to_input_kernel(const std::uint8_t* images, std::int64_t source,
-                                       const ImageTransform* transforms, ChannelNormalize normalize, Pixels y,
-                                       std::int32_t height, std::int32_t width) {
-  for (std::int64_t row = first_index(); row < y.rows; row += index_step()) {
+                                       const ImageTransform* transforms, ChannelNormalize normalize, T* y,
+                                       std::int64_t rows, std::int32_t height, std::int32_t width) {
+  for (std::int64_t row = first_index(); row < rows; row += index_step()) {
     const Position at = position_of(row, height, width);
     const float grey = sample(images + at.image * source * source, source, transforms[at.image], centered(at.x, width),
                               centered(at.y, height));
+    Packed<T, kInputPitch> pixel{};
     for (int c = 0; c < kInputChannels; ++c) {
-      from_float(normalize(grey, c), *y.at<T>(row, c));
+      from_float(normalize(grey, c), pixel.v[c]);
     }
+    reinterpret_cast<Packed<T, kInputPitch>*>(y)[row] = pixel;
   }
 }
 
@@ -202,12 +206,14 @@ void CudaDevice::normalize_backward(const View& s, const View& x, const Statisti
 void CudaDevice::images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,
                                  const InputNormalization& normalization, const View& y) {
   const char* const operation = "images_to_input";
-  require(y.c == kInputChannels, operation, "the input needs 3 channels", {y});
+  require(y.c == kInputChannels && y.layout == layout(Use::kInput) && y.whole && is_float(y.dtype), operation,
+          "the input is a whole tensor of 3 channels, fp32 or bf16, in the layout of inputs", {y});
   require(source > 0, operation, "source images must not be empty");
-  const Pixels to = pixels_of(y, operation);
-  with_type(to.type, [&](auto element) {
-    launch(stream_, operation, images_to_input_kernel<typename decltype(element)::Type>, grid_over(to.rows, stream_),
-           images, source, transforms, ChannelNormalize(normalization), to, y.h, y.w);
+  require(y.count() < INT32_MAX, operation, "CUDA views hold fewer than 2^31 pixels; use a smaller batch", {y});
+  with_type(y.dtype, [&](auto element) {
+    using T = typename decltype(element)::Type;
+    launch(stream_, operation, images_to_input_kernel<T>, grid_over(y.count(), stream_), images, source, transforms,
+           ChannelNormalize(normalization), y.as<T>(), y.count(), y.h, y.w);
   });
 }
 

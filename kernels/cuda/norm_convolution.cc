@@ -42,7 +42,7 @@ class CudaNormConvolution final : public NormConvolution {
     context_->activate();
     const ForwardMemory m = forward_memory(workspace);
     device_.fold(affine, shape_.input.c, m.scale, m.shift);
-    interleave_weights(context_->stream(), shape_, w, type_of(shape_), m.weights);
+    interleave_weights(context_->stream(), shape_, w, type_of(shape_), shape_.input.c, m.weights);
     plan_->run(context_->cudnn(), start_of(x), m.scale, m.shift, m.weights, start_of(y), m.scratch);
     if (output.z.data != nullptr) {
       device_.affine_relu(x, affine, true, output.z);

@@ -46,7 +46,7 @@ class ProductConvolution final : public CheckedConvolution {
     if (!converts(shape())) {
       return w;
     }
-    interleave_weights(context().stream(), shape(), w, type_of(shape()), workspace);
+    interleave_weights(context().stream(), shape(), w, type_of(shape()), shape().input.c, workspace);
     return workspace;
   }
 
@@ -83,7 +83,7 @@ Gemm ProductConvolution::make(Pass pass) const {
 }  // namespace
 
 bool is_product(const ConvolutionShape& shape) {
-  return shape.kernel == 1 && shape.stride == 1 && shape.padding == 0;
+  return shape.kernel == 1 && shape.stride == 1 && shape.padding == 0 && shape.input_use != Use::kInput;
 }
 
 GemmShape product_of(const ConvolutionShape& shape, Pass pass) {

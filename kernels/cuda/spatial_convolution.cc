@@ -6,6 +6,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/cuda/convolutions.h"
+#include "kernels/cuda/network_input.h"
 #include "kernels/cuda/weights.h"
 
 namespace densetree::cuda {
@@ -14,7 +15,8 @@ namespace {
 class SpatialConvolution final : public CheckedConvolution {
  public:
   SpatialConvolution(std::shared_ptr<ConvolutionContext> shared, const ConvolutionShape& shape)
-      : CheckedConvolution(std::move(shared), shape, bytes_of(shape.weights(), type_of(shape))),
+      : CheckedConvolution(std::move(shared), shape, bytes_of(library_shape(shape).weights(), type_of(shape))),
+        library_(library_shape(shape)),
         forward_(make(Pass::kForward)) {
     if (shape.training) {
       weights_.emplace(make(Pass::kBackwardWeights));
@@ -32,21 +34,25 @@ class SpatialConvolution final : public CheckedConvolution {
 
  private:
   void run_forward(const void* x, const float* w, void* y, void* workspace) override {
-    interleave_weights(context().stream(), shape(), w, type_of(shape()), workspace);
+    interleave(w, workspace);
     forward_.run(context().cudnn(), x, workspace, y, scratch(workspace));
   }
   void run_backward_data(const void* dy, const float* w, void* dx, void* workspace) override {
     check(data_.has_value(), "{}: the gradient of the network's input is not prepared", shape().describe());
-    interleave_weights(context().stream(), shape(), w, type_of(shape()), workspace);
+    interleave(w, workspace);
     data_->run(context().cudnn(), dx, workspace, dy, scratch(workspace));
   }
   void run_backward_weights(const void* x, const void* dy, float* dw, void* workspace) override {
     weights_->run(context().cudnn(), x, workspace, dy, scratch(workspace));
-    deinterleave_weights(context().stream(), shape(), type_of(shape()), workspace, dw);
+    deinterleave_weights(context().stream(), shape(), type_of(shape()), library_.input.c, workspace, dw);
+  }
+  void interleave(const float* w, void* workspace) const {
+    interleave_weights(context().stream(), shape(), w, type_of(shape()), library_.input.c, workspace);
   }
 
   ConvolutionPlan make(Pass pass) const;
 
+  ConvolutionShape library_;  // as cuDNN sees it
   ConvolutionPlan forward_;
   std::optional<ConvolutionPlan> data_, weights_;
 };
@@ -54,7 +60,7 @@ class SpatialConvolution final : public CheckedConvolution {
 ConvolutionPlan SpatialConvolution::make(Pass pass) const {
   Tuner& tuner = context().tuner();
   cudnnHandle_t handle = context().cudnn();
-  std::vector<ConvolutionPlan> plans = plans_for(Target(handle), shape(), pass, tuner.limit());
+  std::vector<ConvolutionPlan> plans = plans_for(Target(handle), library_, pass, tuner.limit());
   std::vector<std::string> names;
   std::size_t hungriest = 0;
   for (const ConvolutionPlan& plan : plans) {
@@ -62,8 +68,9 @@ ConvolutionPlan SpatialConvolution::make(Pass pass) const {
     hungriest = std::max(hungriest, plan.workspace_bytes());
   }
   const DType type = type_of(shape());
-  const std::array sizes{bytes_of(shape().input.elements(), type), bytes_of(shape().weights(), type),
-                         bytes_of(shape().output().elements(), type), hungriest};
+  const Shape& input = shape().input;
+  const std::array sizes{bytes_of(input.n * input.pixels() * pitch_of(shape()), type),
+                         bytes_of(library_.weights(), type), bytes_of(shape().output().elements(), type), hungriest};
   const auto run = [&](std::size_t index, std::span<void* const> buffers) {
     plans[index].run(handle, buffers[0], buffers[1], buffers[2], buffers[3]);
   };
@@ -75,6 +82,8 @@ ConvolutionPlan SpatialConvolution::make(Pass pass) const {
 
 std::unique_ptr<Convolution> make_spatial_convolution(std::shared_ptr<ConvolutionContext> context,
                                                       const ConvolutionShape& shape) {
+  check(shape.input.c <= pitch_of(shape), "{}: the network's input has up to {} channels", shape.describe(),
+        kInputPitch);
   return std::make_unique<SpatialConvolution>(std::move(context), shape);
 }
 

@@ -7,14 +7,23 @@
 namespace densetree::cuda {
 namespace {
 
-// to[m][c][r] = from[m][r][c] for `matrices` matrices of rows × columns.
-template <class From, class To>
-__global__ void transpose_kernel(const From* from, std::int64_t matrices, std::int64_t rows, std::int64_t columns,
-                                 To* to) {
-  for (std::int64_t i = first_index(); i < matrices * rows * columns; i += index_step()) {
-    const std::int64_t matrix = i / (rows * columns), within = i % (rows * columns);
-    const std::int64_t column = within / rows, row = within % rows;
-    to[i] = static_cast<To>(static_cast<float>(from[(matrix * rows + row) * columns + column]));
+// (O, I, window) to (O, window, pitch): zeros where there is no input channel.
+template <class To>
+__global__ void interleave_kernel(const float* plain, std::int64_t outputs, std::int64_t inputs, std::int64_t window,
+                                  std::int64_t pitch, To* to) {
+  for (std::int64_t i = first_index(); i < outputs * window * pitch; i += index_step()) {
+    const std::int64_t output = i / (window * pitch), tap = i / pitch % window, input = i % pitch;
+    to[i] = static_cast<To>(input < inputs ? plain[(output * inputs + input) * window + tap] : 0.0f);
+  }
+}
+
+// And back: what lies where there is no input channel is left out.
+template <class From>
+__global__ void deinterleave_kernel(const From* from, std::int64_t outputs, std::int64_t inputs, std::int64_t window,
+                                    std::int64_t pitch, float* plain) {
+  for (std::int64_t i = first_index(); i < outputs * inputs * window; i += index_step()) {
+    const std::int64_t output = i / (inputs * window), input = i / window % inputs, tap = i % window;
+    plain[i] = static_cast<float>(from[(output * window + tap) * pitch + input]);
   }
 }
 
@@ -25,32 +34,32 @@ void require_float(DType type, const char* operation) {
 }  // namespace
 
 void interleave_weights(const Stream& stream, const ConvolutionShape& shape, const float* plain, DType type,
-                        void* interleaved) {
+                        std::int64_t pitch, void* interleaved) {
   const char* const operation = "interleave_weights";
   require_float(type, operation);
-  const Grid grid = grid_over(shape.weights(), stream);
   const std::int64_t window = shape.kernel * shape.kernel;
+  const Grid grid = grid_over(shape.out_channels * window * pitch, stream);
   if (type == DType::kBFloat16) {
-    launch(stream, operation, transpose_kernel<float, __nv_bfloat16>, grid, plain, shape.out_channels, shape.input.c,
-           window, static_cast<__nv_bfloat16*>(interleaved));
+    launch(stream, operation, interleave_kernel<__nv_bfloat16>, grid, plain, shape.out_channels, shape.input.c, window,
+           pitch, static_cast<__nv_bfloat16*>(interleaved));
   } else {
-    launch(stream, operation, transpose_kernel<float, float>, grid, plain, shape.out_channels, shape.input.c, window,
+    launch(stream, operation, interleave_kernel<float>, grid, plain, shape.out_channels, shape.input.c, window, pitch,
            static_cast<float*>(interleaved));
   }
 }
 
-void deinterleave_weights(const Stream& stream, const ConvolutionShape& shape, DType type, const void* interleaved,
-                          float* plain) {
+void deinterleave_weights(const Stream& stream, const ConvolutionShape& shape, DType type, std::int64_t pitch,
+                          const void* interleaved, float* plain) {
   const char* const operation = "deinterleave_weights";
   require_float(type, operation);
   const Grid grid = grid_over(shape.weights(), stream);
   const std::int64_t window = shape.kernel * shape.kernel;
   if (type == DType::kBFloat16) {
-    launch(stream, operation, transpose_kernel<__nv_bfloat16, float>, grid,
-           static_cast<const __nv_bfloat16*>(interleaved), shape.out_channels, window, shape.input.c, plain);
+    launch(stream, operation, deinterleave_kernel<__nv_bfloat16>, grid, static_cast<const __nv_bfloat16*>(interleaved),
+           shape.out_channels, shape.input.c, window, pitch, plain);
   } else {
-    launch(stream, operation, transpose_kernel<float, float>, grid, static_cast<const float*>(interleaved),
-           shape.out_channels, window, shape.input.c, plain);
+    launch(stream, operation, deinterleave_kernel<float>, grid, static_cast<const float*>(interleaved),
+           shape.out_channels, shape.input.c, window, pitch, plain);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/cuda/cudnn_graph.h"
+#include "kernels/cuda/network_input.h"
 #include "tests/cuda_emulation/library_numbers.h"
 
 namespace densetree::cuda {
@@ -47,9 +48,9 @@ void add(double factor, const double* from, std::int64_t count, double* to) {
   }
 }
 
-// x: [pixel][C], y: [pixel][O], w: [O][tap][C]. The one that the pass computes is written, the others are read.
+// x: [pixel][pitch], y: [pixel][O], w: [O][tap][C]. The one that the pass computes is written, the others are read.
 void convolve(const ConvolutionShape& s, Pass pass, void* x_data, void* w_data, void* y_data) {
-  const std::int64_t inputs = s.input.c, outputs = s.out_channels, taps = s.kernel * s.kernel;
+  const std::int64_t inputs = s.input.c, outputs = s.out_channels, taps = s.kernel * s.kernel, pitch = pitch_of(s);
   const auto operand = [&](void* data, std::int64_t count, Pass computed) {
     std::vector<double> values(count);
     for (std::int64_t i = 0; i < count && pass != computed; ++i) {
@@ -57,11 +58,11 @@ void convolve(const ConvolutionShape& s, Pass pass, void* x_data, void* w_data, 
     }
     return values;
   };
-  std::vector<double> x = operand(x_data, s.input.elements(), Pass::kBackwardData);
+  std::vector<double> x = operand(x_data, s.input.n * s.input.pixels() * pitch, Pass::kBackwardData);
   std::vector<double> w = operand(w_data, s.weights(), Pass::kBackwardWeights);
   std::vector<double> y = operand(y_data, s.output().elements(), Pass::kForward);
   for_each_tap(s, [&](std::int64_t in, std::int64_t out, std::int64_t tap) {
-    double* const xs = &x[in * inputs];
+    double* const xs = &x[in * pitch];
     for (std::int64_t o = 0; o < outputs; ++o) {
       double* const ws = &w[(o * taps + tap) * inputs];
       double& value = y[out * outputs + o];

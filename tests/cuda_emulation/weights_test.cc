@@ -23,10 +23,20 @@ class EmulatedWeights : public testing::Test {
   }
   ~EmulatedWeights() override { cudaStreamDestroy(stream_.handle); }
 
-  // Calls convert(from, to), each side followed by a guard of its own, and returns what it made.
+  // With room for 8 input channels, and that in those beyond the five.
+  std::vector<float> with_room(float beyond) const {
+    std::vector<float> values;
+    for (std::size_t i = 0; i < interleaved_.size(); i += 5) {
+      values.insert(values.end(), &interleaved_[i], &interleaved_[i] + 5);
+      values.insert(values.end(), 3, beyond);
+    }
+    return values;
+  }
+
+  // Calls convert(from, to), each side followed by a guard of its own, and returns the `count` values that it made.
   template <class Convert>
-  std::vector<float> converted(std::vector<float> from, const Convert& convert) {
-    std::vector<float> to(from.size() + 1, kGuard);
+  std::vector<float> converted(std::vector<float> from, std::size_t count, const Convert& convert) {
+    std::vector<float> to(count + 1, kGuard);
     from.push_back(-2);
     convert(from.data(), to.data());
     EXPECT_EQ(cudaStreamSynchronize(stream_.handle), cudaSuccess);
@@ -41,16 +51,23 @@ class EmulatedWeights : public testing::Test {
 };
 
 TEST_F(EmulatedWeights, AreInterleaved) {
-  EXPECT_EQ(converted(plain_, [&](const float* from,
-                                  float* to) { interleave_weights(stream_, shape_, from, DType::kFloat32, to); }),
-            interleaved_);
+  const auto interleave = [&](std::int64_t pitch) {
+    return converted(plain_, plain_.size() / 5 * pitch, [&](const float* from, float* to) {
+      interleave_weights(stream_, shape_, from, DType::kFloat32, pitch, to);
+    });
+  };
+  EXPECT_EQ(interleave(5), interleaved_);
+  EXPECT_EQ(interleave(8), with_room(0));
 }
 
 TEST_F(EmulatedWeights, AreBroughtBack) {
-  EXPECT_EQ(
-      converted(interleaved_, [&](const float* from,
-                                  float* to) { deinterleave_weights(stream_, shape_, DType::kFloat32, from, to); }),
-      plain_);
+  const auto deinterleave = [&](const std::vector<float>& interleaved, std::int64_t pitch) {
+    return converted(interleaved, plain_.size(), [&](const float* from, float* to) {
+      deinterleave_weights(stream_, shape_, DType::kFloat32, pitch, from, to);
+    });
+  };
+  EXPECT_EQ(deinterleave(interleaved_, 5), plain_);
+  EXPECT_EQ(deinterleave(with_room(7), 8), plain_);
 }
 
 }  // namespace

@@ -207,7 +207,6 @@ TEST_P(BFloat16Test, Pooling) {
 }
 
 TEST_P(BFloat16Test, NetworkInput) {
-  const Place place{{2, 3, 8, 8}, 0, 0};
   std::vector<std::uint8_t> pixels(2 * 10 * 10);
   for (std::size_t i = 0; i < pixels.size(); ++i) {
     pixels[i] = static_cast<std::uint8_t>(i * 37 % 256);
@@ -215,7 +214,7 @@ TEST_P(BFloat16Test, NetworkInput) {
   const Array<std::uint8_t> images(device(), pixels);
   const Array<ImageTransform> transforms(device(),
                                          std::vector<ImageTransform>{{1.2f, 0.1f, 0.3f, -0.1f, 1.2f, 0.2f, 0.9f}, {}});
-  const Twins y = empty(place);
+  const Twins y(device(), {2, 3, 8, 8}, {device().layout(Use::kInput)});
   device().images_to_input(images.data(), 10, transforms.data(), {}, y.wide());
   device().images_to_input(images.data(), 10, transforms.data(), {}, y.narrow());
   y.expect_same();
