@@ -14,8 +14,9 @@ SOURCES = ("kernels", "engine", "nn", "tree", "tools", "bench", "tests")
 # ---- Environment
 
 def source_files(root):
-    """Files of the source folders, by name: what git tracks where this is a checkout, else all that is there."""
-    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z", "--", *SOURCES], capture_output=True)
+    """Files of the source folders, by name: what git does not ignore where this is a checkout, else all that is there."""
+    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--",
+                             *SOURCES], capture_output=True)
     if listed.returncode == 0 and listed.stdout:
         names = {name.decode() for name in listed.stdout.split(b"\0") if name}
     else:

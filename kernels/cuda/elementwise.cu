@@ -36,36 +36,55 @@ __global__ void copy_elements_kernel(View x, View y, std::int64_t channels) {
   }
 }
 
-// Blocks at a time on a multiprocessor, which registers have to allow, and rows that a thread has under way. Both were
-// tried on an H200 (docs/gpu.md).
-constexpr int kAffineBlocks = 3, kAffineRows = 4;
+// Blocks at a time on a multiprocessor, which registers have to allow, and rows that a thread has under way: what was
+// fastest of what was tried on an H200 (docs/gpu.md).
+constexpr int kAffineBlocks = 4, kAffineRows = 2;
 constexpr int kNormalizeBlocks = 6;
 constexpr int kTableWidth = 32;  // threads side by side that share a table of channels
 
+// What each of the block's channels needs, made once for all of its threads: element i of thread x has its place at
+// i·blockDim.x + x, so that banks do not collide. make(channel) is called for channels of the tensor alone.
+template <int kWidth, class F, class Make>
+__device__ void fill_table(F* table, std::int64_t channels, const Make& make) {
+  const std::int64_t first = std::int64_t{blockIdx.x} * blockDim.x * kWidth;
+  const unsigned wide = blockDim.x, threads = blockDim.x * blockDim.y;
+  for (unsigned place = threadIdx.y * wide + threadIdx.x; place < kWidth * wide; place += threads) {
+    const std::int64_t channel = first + place % wide * kWidth + place / wide;
+    if (channel < channels) {
+      table[place] = make(channel);
+    }
+  }
+  __syncthreads();
+}
+
 template <class T, int kWidth, bool kRelu>
-__global__ void __launch_bounds__(kThreads, kAffineBlocks) affine_relu_kernel(Pixels x, Affine affine, Pixels y) {
+__global__ void __launch_bounds__(kThreads, at_a_time(kAffineBlocks))
+    affine_relu_kernel(Pixels x, Affine affine, Pixels y) {
+  __shared__ ChannelAffine table[kWidth * kTableWidth];
+  fill_table<kWidth>(table, x.channels, [&](std::int64_t c) {
+    return ChannelAffine(affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]);
+  });
   const std::int64_t channel = first_channel<kWidth>(), step = row_step();
   if (channel >= x.channels) {
     return;
-  }
-  ChannelAffine f[kWidth];
-  for (int i = 0; i < kWidth; ++i) {
-    const std::int64_t c = channel + i;
-    f[i] = {affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]};
   }
   Cursor<T, kWidth> from(x, first_row(), step, channel), to(y, first_row(), step, channel);
   for (std::int64_t row = first_row(); row < x.rows; row += kAffineRows * step) {
     Packed<T, kWidth> value[kAffineRows];
     for (int k = 0; k < kAffineRows; ++k) {
+      value[k] = {};
       if (row + k * step < x.rows) {
         value[k] = from.load(k);
       }
     }
+    for (int i = 0; i < kWidth; ++i) {
+      const ChannelAffine& f = table[i * blockDim.x + threadIdx.x];
+      for (int k = 0; k < kAffineRows; ++k) {
+        from_float(f.forward(to_float(value[k].v[i]), kRelu), value[k].v[i]);
+      }
+    }
     for (int k = 0; k < kAffineRows; ++k) {
       if (row + k * step < x.rows) {
-        for (int i = 0; i < kWidth; ++i) {
-          from_float(f[i].forward(to_float(value[k].v[i]), kRelu), value[k].v[i]);
-        }
         to.store(k, value[k]);
       }
     }
@@ -76,19 +95,13 @@ __global__ void __launch_bounds__(kThreads, kAffineBlocks) affine_relu_kernel(Pi
 
 // dx may be s: a thread reads an element before it writes it, and nobody else does either.
 template <class T, int kWidth, bool kAccumulate>
-__global__ void __launch_bounds__(kThreads, kAccumulate ? kNormalizeBlocks - 2 : kNormalizeBlocks)
+__global__ void __launch_bounds__(kThreads, at_a_time(kAccumulate ? kNormalizeBlocks - 2 : kNormalizeBlocks))
     normalize_backward_kernel(Pixels s, Pixels x, Statistics statistics, GradientSums sums, double scale, Pixels dx) {
-  // Of the block's channels: element i of thread x has its place at i·blockDim.x + x, so that banks do not collide.
   __shared__ ChannelNormalizeGradient table[kWidth * kTableWidth];
-  const std::int64_t first = std::int64_t{blockIdx.x} * blockDim.x * kWidth, channel = first_channel<kWidth>();
-  const unsigned wide = blockDim.x, threads = blockDim.x * blockDim.y;
-  for (unsigned place = threadIdx.y * wide + threadIdx.x; place < kWidth * wide; place += threads) {
-    const std::int64_t c = first + place % wide * kWidth + place / wide;
-    if (c < x.channels) {
-      table[place] = {statistics.mean[c], statistics.rstd[c], sums.s[c] * scale, sums.s_xhat[c] * scale};
-    }
-  }
-  __syncthreads();
+  fill_table<kWidth>(table, x.channels, [&](std::int64_t c) {
+    return ChannelNormalizeGradient(statistics.mean[c], statistics.rstd[c], sums.s[c] * scale, sums.s_xhat[c] * scale);
+  });
+  const std::int64_t channel = first_channel<kWidth>();
   if (channel >= x.channels) {
     return;
   }
@@ -103,7 +116,8 @@ __global__ void __launch_bounds__(kThreads, kAccumulate ? kNormalizeBlocks - 2 :
     }
     for (int i = 0; i < kWidth; ++i) {
       const float before = kAccumulate ? to_float(result.v[i]) : 0.0f;
-      from_float(before + table[i * wide + threadIdx.x](to_float(value.v[i]), to_float(gradient.v[i])), result.v[i]);
+      from_float(before + table[i * blockDim.x + threadIdx.x](to_float(value.v[i]), to_float(gradient.v[i])),
+                 result.v[i]);
     }
     to.store(0, result);
     values.advance(1);
@@ -183,7 +197,8 @@ void CudaDevice::affine_relu(const View& x, const Affine& affine, bool relu, con
   with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     launch(stream_, operation, relu ? affine_relu_kernel<T, width, true> : affine_relu_kernel<T, width, false>,
-           grid_over_rows(from.rows, from.channels, width, kAffineBlocks * stream_.multiprocessors), from, affine, to);
+           grid_over_rows(from.rows, from.channels, width, kAffineBlocks * stream_.multiprocessors, kTableWidth), from,
+           affine, to);
   });
 }
 

@@ -15,6 +15,15 @@ namespace densetree::cuda {
 
 inline constexpr int kThreads = 256;  // per block, at most
 
+// For __launch_bounds__: so many blocks of kThreads at a time on a multiprocessor, or as many as Turing has room for.
+__host__ __device__ constexpr int at_a_time(int blocks) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  return blocks < 1024 / kThreads ? blocks : 1024 / kThreads;
+#else
+  return blocks;
+#endif
+}
+
 struct Grid {
   dim3 blocks, threads;
 };

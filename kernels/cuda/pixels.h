@@ -8,6 +8,7 @@
 
 #include <cuda_bf16.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <type_traits>
@@ -139,12 +140,12 @@ void with_type(DType type, const Body& body) {
 }
 
 // Calls body(Element<…>{}, std::integral_constant<int, width>) with the type these views share and the width that all
-// of them allow: 16 bytes, or one element.
-template <class Body>
+// of them allow: 16 bytes but no more than kMost elements, or one element.
+template <int kMost = 16, class Body>
 void with_type_and_width(const char* operation, std::initializer_list<Pixels> views, const Body& body) {
   require_same_type(operation, views);
   with_type(views.begin()->type, [&](auto element) {
-    constexpr int kWide = 16 / sizeof(typename decltype(element)::Type);
+    constexpr int kWide = std::min<int>(16 / sizeof(typename decltype(element)::Type), kMost);
     if (allow_vectors(views)) {
       body(element, std::integral_constant<int, kWide>{});
     } else {

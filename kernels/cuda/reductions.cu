@@ -18,10 +18,11 @@ using namespace cuda;
 
 constexpr std::int64_t kSlots = 512;  // blocks that share the rows, at most: enough to fill the largest GPUs
 constexpr int kFinishThreads = 128;
-// Blocks at a time on a multiprocessor, which registers have to allow, and rows that a thread has under way. Both were
-// tried on an H200 (docs/gpu.md).
-constexpr int kStatisticsBlocks = 2, kBackwardBlocks = 1;
-constexpr int kRows = 4;
+// Blocks at a time on a multiprocessor, which registers have to allow, and rows that a thread has under way: what was
+// fastest of what was tried on an H200 (docs/gpu.md). With four channels a thread of backward leaves room for two
+// blocks, which is worth more than wide accesses are.
+constexpr int kStatisticsBlocks = 2, kBackwardBlocks = 2;
+constexpr int kRows = 4, kBackwardWidth = 4;
 
 // The two sums that every reduction over a feature takes.
 struct Sums {
@@ -57,7 +58,8 @@ __device__ void leave_partials(const Sums (&sums)[kWidth], std::int64_t channels
 
 // Σx and Σx² of the rows; copies them to y where y is given.
 template <class T, int kWidth, bool kCopy>
-__global__ void __launch_bounds__(kThreads, kStatisticsBlocks) statistics_kernel(Pixels x, Pixels y, Sums* partial) {
+__global__ void __launch_bounds__(kThreads, at_a_time(kStatisticsBlocks))
+    statistics_kernel(Pixels x, Pixels y, Sums* partial) {
   const std::int64_t channel = first_channel<kWidth>(), step = row_step();
   Sums sums[kWidth];
   if (channel < x.channels) {
@@ -95,7 +97,7 @@ using Few = std::conditional_t<std::is_same_v<T, BFloat16>, float, double>;
 
 // S (+)= γ·dz, and the partial sums Σ dz·(x − mean) and Σ dz.
 template <class T, int kWidth, bool kAccumulate>
-__global__ void __launch_bounds__(kThreads, kBackwardBlocks)
+__global__ void __launch_bounds__(kThreads, at_a_time(kBackwardBlocks))
     affine_relu_backward_kernel(Pixels dy, Pixels x, Affine affine, bool relu, Pixels s, Sums* partial) {
   const std::int64_t channel = first_channel<kWidth>(), step = row_step();
   Sums sums[kWidth];
@@ -269,7 +271,7 @@ void CudaDevice::affine_relu_backward(const View& dy, const View& x, const Affin
   const bool accumulate = mode == GradMode::kAccumulate;
   auto* partial = static_cast<Sums*>(workspace);
   Grid grid;
-  with_type_and_width(operation, {gradient, value, to}, [&](auto element, auto width) {
+  with_type_and_width<kBackwardWidth>(operation, {gradient, value, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     grid = reduction_grid(value, width, kBackwardBlocks, stream_);
     launch(stream_, operation,
