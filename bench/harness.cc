@@ -60,8 +60,14 @@ Buffer::Buffer(Device& device, std::size_t bytes, float low, float high)
   device.upload(memory_, values.data(), bytes);
 }
 
-RandomTensor::RandomTensor(Device& device, const Shape& shape, Use use)
-    : buffer(device, static_cast<std::size_t>(storage_elements(shape, device.layout(use))) * sizeof(float)),
-      view(make_view(buffer.as(), shape, device.layout(use))) {}
+RandomTensor::RandomTensor(Device& device, const Shape& shape, Use use, DType type)
+    : buffer(device, static_cast<std::size_t>(storage_elements(shape, device.layout(use))) * size_of(type)),
+      view(make_view(buffer.as(), shape, device.layout(use), type)) {
+  if (type == DType::kBFloat16) {  // the same numbers, rounded
+    const RandomTensor wide(device, shape, use);
+    device.copy_view(wide.view, view);
+    device.synchronize();
+  }
+}
 
 }  // namespace densetree::bench

@@ -45,9 +45,9 @@ class Buffer {
   void* memory_;
 };
 
-// A whole tensor in the layout that the device gives this use, filled with random numbers.
+// A whole tensor of fp32 or bf16 in the layout that the device gives this use, filled with random numbers.
 struct RandomTensor {
-  RandomTensor(Device& device, const Shape& shape, Use use);
+  RandomTensor(Device& device, const Shape& shape, Use use, DType type = DType::kFloat32);
   Buffer buffer;
   View view;
 };

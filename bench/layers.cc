@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "bench/harness.h"
+#include "kernels/core/error.h"
 #include "kernels/device_array.h"
 
 namespace densetree::bench {
@@ -13,13 +14,16 @@ namespace {
 using benchmark::Counter;
 using benchmark::State;
 
-// Runs body over and over, with the rates that one run stands for.
+// Runs body over and over, each run timed by the device's own clock, with the rates that one run stands for.
 void time_loop(State& state, Device& device, double bytes, double flops, const std::function<void()>& body) {
+  const auto stopwatch = device.make_stopwatch();
   body();
-  device.synchronize();
   for (auto _ : state) {
+    stopwatch->clear();
+    stopwatch->mark();
     body();
-    device.synchronize();
+    stopwatch->mark();
+    state.SetIterationTime(stopwatch->seconds_between(0, 1));
   }
   if (bytes > 0) {
     state.counters["bytes"] = Counter(bytes, Counter::kIsIterationInvariantRate);
@@ -30,15 +34,19 @@ void time_loop(State& state, Device& device, double bytes, double flops, const s
 }
 
 void add(const std::string& name, const std::function<void(State&)>& body) {
-  benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMillisecond)->UseRealTime();
+  benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMillisecond)->UseManualTime();
 }
 
 std::string text(const Shape& s) {
   return fmt::format("{}x{}x{}x{}", s.n, s.c, s.h, s.w);
 }
 
-double bytes_of(const Shape& shape) {
-  return static_cast<double>(shape.elements()) * sizeof(float);
+double bytes_of(const Shape& shape, DType type) {
+  return static_cast<double>(shape.elements()) * static_cast<double>(size_of(type));
+}
+
+DType type_of(Precision precision) {
+  return precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
 }
 
 // ---- Convolutions
@@ -47,7 +55,8 @@ enum class Pass { kForward, kBackwardData, kBackwardWeights };
 
 void time_convolution(State& state, Device& device, const ConvolutionShape& shape, Pass pass) {
   const auto convolution = device.make_convolution(shape);
-  const RandomTensor x(device, shape.input, shape.input_use), y(device, shape.output(), shape.output_use);
+  const DType type = type_of(shape.precision);
+  const RandomTensor x(device, shape.input, shape.input_use, type), y(device, shape.output(), shape.output_use, type);
   const Buffer w(device, shape.weights() * sizeof(float)), workspace(device, convolution->workspace_bytes());
   const Shape out = shape.output();
   const double flops = 2.0 * static_cast<double>(shape.weights()) * static_cast<double>(out.n * out.pixels());
@@ -76,14 +85,15 @@ void add_convolution(Device& device, const std::string& family, const Convolutio
   }
 }
 
-void add_convolutions(Device& device, std::int64_t batch) {
+void add_convolutions(Device& device, std::int64_t batch, Precision precision) {
   const auto spatial = [&](std::int64_t in, std::int64_t side, std::int64_t out) {
     return ConvolutionShape{.input = {batch, in, side, side},
                             .out_channels = out,
                             .kernel = 3,
                             .padding = 1,
                             .input_use = Use::kSpatial,
-                            .output_use = Use::kSpatial};
+                            .output_use = Use::kSpatial,
+                            .precision = precision};
   };
   add_convolution(device, "ceiling/conv3x3", spatial(256, 56, 256));
   add_convolution(device, "conv7x7",
@@ -93,18 +103,21 @@ void add_convolutions(Device& device, std::int64_t batch) {
                    .stride = 2,
                    .padding = 3,
                    .input_use = Use::kInput,
-                   .output_use = Use::kSpatial});
+                   .output_use = Use::kSpatial,
+                   .precision = precision});
   // Side, and the channels that the first, a middle and the last layer of a block read; then the transition.
   const std::pair<std::int64_t, std::vector<std::int64_t>> blocks[] = {
       {56, {64, 128, 224}}, {28, {128, 288, 480}}, {14, {256, 608, 992}}, {7, {512, 736, 992}}};
   for (const auto& [side, channels] : blocks) {
     for (const std::int64_t c : channels) {
-      add_convolution(device, "conv1x1", {.input = {batch, c, side, side}, .out_channels = 128});
+      add_convolution(device, "conv1x1",
+                      {.input = {batch, c, side, side}, .out_channels = 128, .precision = precision});
     }
     add_convolution(device, "conv3x3", spatial(128, side, 32));
   }
   for (const auto& [c, side] : {std::pair<std::int64_t, std::int64_t>{256, 28}, {512, 14}, {1024, 7}}) {
-    add_convolution(device, "transition1x1", {.input = {batch, c, side, side}, .out_channels = c / 2});
+    add_convolution(device, "transition1x1",
+                    {.input = {batch, c, side, side}, .out_channels = c / 2, .precision = precision});
   }
 }
 
@@ -139,12 +152,13 @@ void add_norm_convolution(Device& device, const ConvolutionShape& shape) {
                                          forward ? "forward" : "backward", text(shape.input), shape.out_channels);
     add(name, [=, &device](State& state) {
       const auto made = device.make_norm_convolution(shape, of_x, of_y);
-      const RandomTensor x(device, shape.input, Use::kStack), s(device, shape.input, Use::kStack),
-          y(device, shape.output(), Use::kStack);
+      const DType type = type_of(shape.precision);
+      const RandomTensor x(device, shape.input, Use::kStack, type), s(device, shape.input, Use::kStack, type),
+          y(device, shape.output(), Use::kStack, type);
       const ChannelData in(device, shape.input.c), out(device, shape.out_channels);
       const Buffer w(device, shape.weights() * sizeof(float)), dw(device, shape.weights() * sizeof(float)),
           workspace(device, made->workspace_bytes());
-      const double bytes = (forward ? 1 : 3) * bytes_of(shape.input) + bytes_of(shape.output()),
+      const double bytes = (forward ? 1 : 3) * bytes_of(shape.input, type) + bytes_of(shape.output(), type),
                    flops = 2.0 * static_cast<double>(shape.weights() * shape.output().n * shape.output().pixels());
       time_loop(state, device, bytes, forward ? flops : 2 * flops, [&] {
         if (forward) {
@@ -157,31 +171,34 @@ void add_norm_convolution(Device& device, const ConvolutionShape& shape) {
   }
 }
 
-void add_norm_convolutions(Device& device, std::int64_t batch) {
+void add_norm_convolutions(Device& device, std::int64_t batch, Precision precision) {
   const std::pair<std::int64_t, std::vector<std::int64_t>> blocks[] = {
       {56, {64, 128, 224}}, {28, {128, 288, 480}}, {14, {256, 608, 992}}, {7, {512, 736, 992}}};
   for (const auto& [side, channels] : blocks) {
     for (const std::int64_t c : channels) {
-      add_norm_convolution(device, {.input = {batch, c, side, side}, .out_channels = 128});
+      add_norm_convolution(device, {.input = {batch, c, side, side}, .out_channels = 128, .precision = precision});
     }
-    add_norm_convolution(device, {.input = {batch, 128, side, side}, .out_channels = 32, .kernel = 3, .padding = 1});
+    add_norm_convolution(
+        device,
+        {.input = {batch, 128, side, side}, .out_channels = 32, .kernel = 3, .padding = 1, .precision = precision});
   }
 }
 
 // ---- Everything else
 
 // What the layer that reads `shape`, a prefix of a stack, does around its 1×1 convolution.
-void add_norms(Device& device, const Shape& shape) {
-  const double tensor = bytes_of(shape);
+void add_norms(Device& device, const Shape& shape, DType type) {
+  const double tensor = bytes_of(shape, type);
   add("affine_relu/" + text(shape), [=, &device](State& state) {
-    const RandomTensor x(device, shape, Use::kStack), y(device, shape, Use::kStack);
+    const RandomTensor x(device, shape, Use::kStack, type), y(device, shape, Use::kStack, type);
     const ChannelData c(device, shape.c);
     time_loop(state, device, 2 * tensor, 0, [&] { device.affine_relu(x.view, c.affine, true, y.view); });
   });
   for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
     const bool accumulate = mode == GradMode::kAccumulate;
     add(fmt::format("affine_relu_backward{}/{}", accumulate ? "+=" : "=", text(shape)), [=, &device](State& state) {
-      const RandomTensor x(device, shape, Use::kStack), dy(device, shape, Use::kStack), s(device, shape, Use::kStack);
+      const RandomTensor x(device, shape, Use::kStack, type), dy(device, shape, Use::kStack, type),
+          s(device, shape, Use::kStack, type);
       const ChannelData c(device, shape.c);
       time_loop(state, device, (accumulate ? 4 : 3) * tensor, 0, [&] {
         device.affine_relu_backward(dy.view, x.view, c.affine, true, mode, s.view, c.sums, c.gradients, c.gradients,
@@ -192,57 +209,59 @@ void add_norms(Device& device, const Shape& shape) {
 }
 
 // What happens to a new feature map: its statistics forward, its normalisation backward.
-void add_features(Device& device, const Shape& shape) {
-  const double tensor = bytes_of(shape);
+void add_features(Device& device, const Shape& shape, DType type) {
+  const double tensor = bytes_of(shape, type);
   add("copy_with_statistics/" + text(shape), [=, &device](State& state) {
-    const RandomTensor x(device, shape, Use::kSpatial), y(device, shape, Use::kStack);
+    const RandomTensor x(device, shape, Use::kSpatial, type), y(device, shape, Use::kStack, type);
     const ChannelData c(device, shape.c);
     time_loop(state, device, 2 * tensor, 0,
               [&] { device.copy_with_statistics(x.view, y.view, 1e-5f, c.statistics, c.workspace.as()); });
   });
   add("channel_statistics/" + text(shape), [=, &device](State& state) {
-    const RandomTensor x(device, shape, Use::kStack);
+    const RandomTensor x(device, shape, Use::kStack, type);
     const ChannelData c(device, shape.c);
     time_loop(state, device, tensor, 0,
               [&] { device.channel_statistics(x.view, 1e-5f, c.statistics, c.workspace.as()); });
   });
   add("normalize_backward/" + text(shape), [=, &device](State& state) {
-    const RandomTensor s(device, shape, Use::kStack), x(device, shape, Use::kStack), dx(device, shape, Use::kSpatial);
+    const RandomTensor s(device, shape, Use::kStack, type), x(device, shape, Use::kStack, type),
+        dx(device, shape, Use::kSpatial, type);
     const ChannelData c(device, shape.c);
     time_loop(state, device, 3 * tensor, 0,
               [&] { device.normalize_backward(s.view, x.view, c.statistics, c.sums, GradMode::kOverwrite, dx.view); });
   });
 }
 
-void add_pooling(Device& device, std::int64_t batch) {
+void add_pooling(Device& device, std::int64_t batch, DType type) {
   const Shape stem{batch, 64, 112, 112}, pooled{batch, 64, 56, 56};
-  const double max_bytes = bytes_of(stem) + bytes_of(pooled) + static_cast<double>(Device::choice_bytes(pooled));
+  const double max_bytes =
+      bytes_of(stem, type) + bytes_of(pooled, type) + static_cast<double>(Device::choice_bytes(pooled));
   add("max_pool/" + text(stem), [=, &device](State& state) {
-    const RandomTensor x(device, stem, Use::kSpatial), y(device, pooled, Use::kSpatial);
+    const RandomTensor x(device, stem, Use::kSpatial, type), y(device, pooled, Use::kSpatial, type);
     const Buffer choice(device, Device::choice_bytes(pooled));
     time_loop(state, device, max_bytes, 0,
               [&] { device.max_pool(x.view, 3, 2, 1, y.view, choice.as<std::uint8_t>()); });
   });
   add("max_pool_backward/" + text(stem), [=, &device](State& state) {
-    const RandomTensor x(device, stem, Use::kSpatial), y(device, pooled, Use::kSpatial);
+    const RandomTensor x(device, stem, Use::kSpatial, type), y(device, pooled, Use::kSpatial, type);
     const Buffer choice(device, Device::choice_bytes(pooled));
     device.max_pool(x.view, 3, 2, 1, y.view, choice.as<std::uint8_t>());
     time_loop(state, device, max_bytes, 0,
               [&] { device.max_pool_backward(y.view, choice.as<std::uint8_t>(), 3, 2, 1, x.view); });
   });
   const Shape block{batch, 256, 56, 56}, half{batch, 256, 28, 28};
-  const double average_bytes = bytes_of(block) + bytes_of(half);
+  const double average_bytes = bytes_of(block, type) + bytes_of(half, type);
   add("average_pool/" + text(block), [=, &device](State& state) {
-    const RandomTensor x(device, block, Use::kStack), y(device, half, Use::kStack);
+    const RandomTensor x(device, block, Use::kStack, type), y(device, half, Use::kStack, type);
     time_loop(state, device, average_bytes, 0, [&] { device.average_pool(x.view, 2, y.view); });
   });
   add("average_pool_backward/" + text(block), [=, &device](State& state) {
-    const RandomTensor x(device, block, Use::kStack), y(device, half, Use::kStack);
+    const RandomTensor x(device, block, Use::kStack, type), y(device, half, Use::kStack, type);
     time_loop(state, device, average_bytes, 0, [&] { device.average_pool_backward(y.view, 2, x.view); });
   });
 }
 
-void add_rest(Device& device, std::int64_t batch) {
+void add_rest(Device& device, std::int64_t batch, DType type) {
   constexpr std::int64_t kParameters = 6'968'206, kSource = 256, kSide = 224;
   add(fmt::format("adam/{}", kParameters), [&device](State& state) {
     const std::size_t bytes = kParameters * sizeof(float);
@@ -254,12 +273,12 @@ void add_rest(Device& device, std::int64_t batch) {
   });
   const Shape input{batch, kInputChannels, kSide, kSide};
   add("images_to_input/" + text(input), [=, &device](State& state) {
-    const RandomTensor y(device, input, Use::kInput);
+    const RandomTensor y(device, input, Use::kInput, type);
     const Buffer pixels(device, batch * kSource * kSource);
     const std::vector<ImageTransform> host(batch, ImageTransform{.xx = 1.1f, .xy = 0.1f, .yx = -0.1f, .yy = 1.1f});
     const Buffer transforms(device, host.size() * sizeof(ImageTransform));
     device.upload(transforms.as(), host.data(), host.size() * sizeof(ImageTransform));
-    time_loop(state, device, bytes_of(input) + static_cast<double>(batch * kSource * kSource), 0, [&] {
+    time_loop(state, device, bytes_of(input, type) + static_cast<double>(batch * kSource * kSource), 0, [&] {
       device.images_to_input(pixels.as<std::uint8_t>(), kSource, transforms.as<ImageTransform>(), {}, y.view);
     });
   });
@@ -286,19 +305,28 @@ void add_copy_ceiling(Device& device) {
   });
 }
 
-void add_all(Device& device, std::int64_t batch) {
+void add_all(Device& device, std::int64_t batch, Precision precision) {
+  const DType type = type_of(precision);
   add_copy_ceiling(device);
-  add_convolutions(device, batch);
-  add_norm_convolutions(device, batch);
+  add_convolutions(device, batch, precision);
+  add_norm_convolutions(device, batch, precision);
   for (const auto& [c, side] : {std::pair<std::int64_t, std::int64_t>{256, 56}, {512, 28}, {1024, 14}, {1024, 7}}) {
-    add_norms(device, {batch, c, side, side});
+    add_norms(device, {batch, c, side, side}, type);
   }
   for (const std::int64_t side : {56, 28, 14, 7}) {
-    add_features(device, {batch, 32, side, side});
+    add_features(device, {batch, 32, side, side}, type);
   }
-  add_features(device, {batch, 128, 56, 56});
-  add_pooling(device, batch);
-  add_rest(device, batch);
+  add_features(device, {batch, 128, 56, 56}, type);
+  add_pooling(device, batch, type);
+  add_rest(device, batch, type);
+}
+
+void run(const Settings& settings, std::int64_t batch, const std::string& precision) {
+  const auto device = settings.open();
+  const std::string why_not = device->why_not(parse_precision(precision));
+  check(why_not.empty(), "--precision {}: {}", precision, why_not);
+  add_all(*device, batch, parse_precision(precision));
+  run_registered(device->info());
 }
 
 }  // namespace
@@ -309,11 +337,9 @@ int main(int argc, char** argv) {
   CLI::App app("Times the layers of DenseNet-121 at 224x224.", "bench_layers");
   Settings settings;
   std::int64_t batch = 16;
+  std::string precision = "fp32";
   settings.add_to(app);
   app.add_option("--batch-size", batch, "images in a batch")->check(CLI::PositiveNumber)->capture_default_str();
-  return run_program(app, argc, argv, [&] {
-    const auto device = settings.open();
-    add_all(*device, batch);
-    run_registered(device->info());
-  });
+  app.add_option("--precision", precision, "fp32, tf32 or bf16")->capture_default_str();
+  return run_program(app, argc, argv, [&] { run(settings, batch, precision); });
 }

@@ -41,7 +41,7 @@ def google(stage, what, *command, **more):
         return {}
     report = json.loads(done.stdout)
     (stage.out / "bench" / f"{what.replace(' ', '-')}.json").write_text(json.dumps(report, indent=1) + "\n")
-    return {row["name"].replace("/real_time", ""): row for row in report["benchmarks"]}
+    return {row["name"].replace("/real_time", "").replace("/manual_time", ""): row for row in report["benchmarks"]}
 
 
 # ---- Beside PyTorch
@@ -267,7 +267,7 @@ def memory(stage):
 def layers(stage):
     sizes = Sizes(stage)
     found = google(stage, "layers", stage.program("bench_layers"), "--device", stage.device, "--batch-size", sizes.batch,
-                   *sizes.layers)
+                   "--precision", sizes.precision, *sizes.layers)
     ceiling = found.get("ceiling/copy", {}).get("bytes")
     stage.figure("layers", {name: {
         "milliseconds": row["real_time"], "bytes_per_second": row.get("bytes"), "flops": row.get("FLOP"),
