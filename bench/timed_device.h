@@ -1,6 +1,6 @@
-// A device that times another one. Every call is passed on, and its time by the device's own clock, bytes and
+// A device that times another one. Every call is passed on, and its time by the device's own clock, its bytes and its
 // floating-point operations are added up by kind of operation: the profile of a training step, without a hook in
-// anything that is measured. Nothing waits: where work is queued, it is queued as without.
+// anything that is measured. Timing an operation does not wait for it.
 //
 // Bytes are those of the views and arrays read and written, each once, so that bytes/s can be held against a copy's.
 // Floating-point operations are counted for convolutions only, two for a multiply-add.
@@ -100,7 +100,7 @@ class TimedDevice final : public Device {
   std::unique_ptr<TreeOperations> make_tree_operations() override { return device_->make_tree_operations(); }
 
  private:
-  // A stretch of the queue: an operation, or of what is made again.
+  // An operation, or a range of operations that recompute, between two marks of the stopwatch.
   struct Span {
     Cost* cost;
     std::size_t begin, end;

@@ -188,7 +188,7 @@ class StagedUpload {
   std::size_t bytes_;
 };
 
-// Bytes in device memory, as they were at two points of the queue, read while later work computes.
+// Copies of the same bytes of device memory, taken at two points of the queue and read while later work computes.
 class Readback {
  public:
   virtual ~Readback() = default;
@@ -207,14 +207,15 @@ class Readback {
   std::int64_t taken_ = 0;
 };
 
-// Times between points of the queue, by the device's own clock: what is timed runs as it would without.
+// Times between points of the queue, by the device's own clock: CUDA events, or the host's clock on the CPU. Marking a
+// point does not wait.
 class Stopwatch {
  public:
   virtual ~Stopwatch() = default;
-  virtual std::size_t mark() = 0;  // notes how far the queue is; marks are numbered from 0
-  // Waits for both. Throws Error where there is no such mark.
+  virtual std::size_t mark() = 0;  // queues a mark and returns its number, counted from 0
+  // Seconds from one mark to another; waits for both. Throws Error where a number belongs to no mark.
   virtual double seconds_between(std::size_t from, std::size_t to) = 0;
-  virtual void clear() = 0;  // the next mark is 0 again
+  virtual void clear() = 0;  // forgets all marks: the next one is number 0
 };
 
 struct DeviceInfo {
@@ -238,7 +239,7 @@ class Device {
   // Memory. allocate throws Error saying what was asked for and what is free.
   virtual void* allocate(std::size_t bytes) = 0;  // 64-byte aligned at least
   virtual void release(void* memory) noexcept = 0;
-  virtual void upload(void* to_device, const void* from_host, std::size_t bytes) = 0;
+  virtual void upload(void* to_device, const void* from_host, std::size_t bytes) = 0;    // waits
   virtual void download(void* to_host, const void* from_device, std::size_t bytes) = 0;  // waits
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
   virtual void fill(void* memory, std::uint8_t value, std::size_t bytes) = 0;

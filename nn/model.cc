@@ -399,7 +399,6 @@ void Model::set_input(std::span<const float> nchw, bool training) {
   std::vector<std::uint16_t> rounded(staging_.size());
   std::transform(staging_.begin(), staging_.end(), rounded.begin(), bfloat16_bits);
   device_.upload(g.tape.address(g.input.storage), rounded.data(), rounded.size() * sizeof(std::uint16_t));
-  device_.synchronize();  // before `rounded` goes
 }
 
 void Model::set_targets(std::span<const float> targets) {

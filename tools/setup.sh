@@ -14,6 +14,7 @@ packages=(
   nlohmann-json3-dev libtomlplusplus-dev libcli11-dev      # JSON, settings, command line
   libfmt-dev libspdlog-dev                                 # text, log
   libgtest-dev libbenchmark-dev                            # tests, benchmarks
+  python3                                                  # the scripts of the benchmarks, and their test
 )
 
 fail() {

@@ -136,7 +136,8 @@ class Check:
         archive = self.settings.earlier / "results.tar.gz"
         if archive.exists():
             with tarfile.open(archive) as tar:
-                tar.extractall(self.settings.work, filter="data")
+                tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python before 3.11.4 has none
+                tar.extractall(self.settings.work)
 
     def kill_what_is_left(self, name):
         """Process groups of programs that the stage started and could not end itself."""

@@ -218,8 +218,10 @@ def operations(stage):
 METRICS = "gpu__time_duration.sum,dram__bytes_read.sum,dram__bytes_write.sum"
 
 
-def kernel_bytes(stage):
+def traffic(stage):
     """Bytes through device memory of every kernel of one step that is not captured, where ncu may count them."""
+    if not stage.on_gpu:
+        return stage.skip_all("the device is the CPU")
     ncu = shutil.which("ncu") or shutil.which("ncu", path="/usr/local/cuda/bin")
     if not ncu:
         return stage.skip("bytes per kernel", "there is no ncu")
@@ -243,12 +245,6 @@ def profile(stage):
         return stage.skip_all("the device is the CPU")
     for way in ("store", "shared"):
         kernel_times(stage, way)
-
-
-def traffic(stage):
-    if not stage.on_gpu:
-        return stage.skip_all("the device is the CPU")
-    kernel_bytes(stage)
 
 
 # ---- This engine alone

@@ -10,7 +10,7 @@ import time
 
 SHARDS = 6
 QUIET_SECONDS = float(os.environ.get("DENSETREE_CHECK_QUIET", 40))  # that a case may take
-# After one of these every later call of the process fails as well.
+# Errors after which every later CUDA call of the process fails as well.
 POISON = re.compile(r"illegal memory access|misaligned address|unspecified launch failure|illegal instruction|"
                     r"device-side assert|hardware stack|invalid program counter|launch timed out")
 
@@ -35,12 +35,11 @@ class Run:
 
     def __init__(self, stage, program, cases, name, seconds):
         self.program, self.cases, self.name = program, cases, name
-        self.report = stage.work / f"{name}.json"
         self.log = stage.work / f"{name}.log"
         self.quiet_seconds = seconds
         self.size, self.spoke, self.was_killed = 0, time.monotonic(), False
         flags = stage.work / f"{name}.flags"
-        flags.write_text(f"--gtest_filter={':'.join(cases)}\n--gtest_output=json:{self.report}\n")
+        flags.write_text(f"--gtest_filter={':'.join(cases)}\n")
         with open(self.log, "wb") as log:
             self.process = stage.start([stage.program(program), f"--gtest_flagfile={flags}"], stdout=log, stderr=log)
 
@@ -55,7 +54,7 @@ class Run:
         return self.process.poll() is not None
 
     def results(self):
-        """{case: "passed", "skipped" or what it died of}, of the cases that came to an end; whether all of them did."""
+        """{case: "passed", "skipped" or what it said when it failed}, of the cases that came to an end, by the log."""
         text = self.log.read_text(errors="replace")
         said = {case: [] for case in self.cases}
         now, ended = None, {}

@@ -86,7 +86,7 @@ class CheckedConvolution : public Convolution {
   std::size_t packed_bytes_;
 };
 
-// 1×1, stride 1, no padding, of rows that lie packed.
+// 1×1, stride 1, no padding, and not of the network's input, whose pixels are padded.
 bool is_product(const ConvolutionShape& shape);
 // With x (N·H·W, C), y (N·H·W, O) and w (O, C): y = x·wᵀ, dx = dy·w, dw = dyᵀ·x. dw is fp32 in every precision.
 GemmShape product_of(const ConvolutionShape& shape, Pass pass);

@@ -46,9 +46,7 @@ class CudaDevice final : public Device {
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
   std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
                                                          ChannelSlice y) override;
-  bool prefers_fused() const override {
-    return false;
-  }  // on an H200 a step took 1.3 to 1.5 times as long (docs/gpu.md)
+  bool prefers_fused() const override { return false; }  // 1.3 to 1.5 times the time on an H200, docs/gpu.md
   std::size_t reduction_bytes(std::int64_t c) const override;
 
   void images_to_input(const std::uint8_t* images, std::int64_t source, const ImageTransform* transforms,

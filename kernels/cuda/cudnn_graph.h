@@ -85,8 +85,8 @@ class GraphPlan {
   std::string name_, what_;
 };
 
-// One pass of one convolution. Activations are whole NHWC tensors, whose pixels lie pitch_of(shape) apart where they
-// are the network's input (network_input.h), weights (K, R, S, C). Sums are fp32 in every precision; all three operands
+// One pass of one convolution. Activations are whole NHWC tensors; the network's input has pitch_of(shape) elements
+// per pixel (network_input.h). Weights are (K, R, S, C). Sums are fp32 in every precision; all three operands
 // are fp32, or bf16 with Precision::kBFloat16. (No engine of cuDNN 9.19 takes an fp32 gradient of weights beside bf16
 // activations.)
 class ConvolutionPlan : public GraphPlan {

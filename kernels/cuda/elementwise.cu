@@ -36,14 +36,14 @@ __global__ void copy_elements_kernel(View x, View y, std::int64_t channels) {
   }
 }
 
-// Blocks at a time on a multiprocessor, which registers have to allow, and rows that a thread has under way: what was
-// fastest of what was tried on an H200 (docs/gpu.md).
+// Resident blocks per multiprocessor, and rows that a thread loads before it computes. These were the fastest of those
+// tried on an H200 (docs/gpu.md); registers must allow the blocks.
 constexpr int kAffineBlocks = 4, kAffineRows = 2;
 constexpr int kNormalizeBlocks = 6;
-constexpr int kTableWidth = 32;  // threads side by side that share a table of channels
+constexpr int kTableWidth = 32;  // blockDim.x of kernels with a table, at most
 
-// What each of the block's channels needs, made once for all of its threads: element i of thread x has its place at
-// i·blockDim.x + x, so that banks do not collide. make(channel) is called for channels of the tensor alone.
+// Fills a table in shared memory with make(channel) for each channel of the block. The entry of channel i of thread x
+// is at i·blockDim.x + x, which avoids bank conflicts.
 template <int kWidth, class F, class Make>
 __device__ void fill_table(F* table, std::int64_t channels, const Make& make) {
   const std::int64_t first = std::int64_t{blockIdx.x} * blockDim.x * kWidth;
@@ -58,7 +58,7 @@ __device__ void fill_table(F* table, std::int64_t channels, const Make& make) {
 }
 
 template <class T, int kWidth, bool kRelu>
-__global__ void __launch_bounds__(kThreads, at_a_time(kAffineBlocks))
+__global__ void __launch_bounds__(kThreads, resident(kAffineBlocks))
     affine_relu_kernel(Pixels x, Affine affine, Pixels y) {
   __shared__ ChannelAffine table[kWidth * kTableWidth];
   fill_table<kWidth>(table, x.channels, [&](std::int64_t c) {
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kThreads, at_a_time(kAffineBlocks))
 
 // dx may be s: a thread reads an element before it writes it, and nobody else does either.
 template <class T, int kWidth, bool kAccumulate>
-__global__ void __launch_bounds__(kThreads, at_a_time(kAccumulate ? kNormalizeBlocks - 2 : kNormalizeBlocks))
+__global__ void __launch_bounds__(kThreads, resident(kAccumulate ? kNormalizeBlocks - 2 : kNormalizeBlocks))
     normalize_backward_kernel(Pixels s, Pixels x, Statistics statistics, GradientSums sums, double scale, Pixels dx) {
   __shared__ ChannelNormalizeGradient table[kWidth * kTableWidth];
   fill_table<kWidth>(table, x.channels, [&](std::int64_t c) {

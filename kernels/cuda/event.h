@@ -1,4 +1,4 @@
-// A place in a stream, and its time.
+// A CUDA event that is destroyed with its object.
 #pragma once
 
 #include <cuda_runtime_api.h>

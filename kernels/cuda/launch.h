@@ -15,8 +15,8 @@ namespace densetree::cuda {
 
 inline constexpr int kThreads = 256;  // per block, at most
 
-// For __launch_bounds__: so many blocks of kThreads at a time on a multiprocessor, or as many as Turing has room for.
-__host__ __device__ constexpr int at_a_time(int blocks) {
+// For __launch_bounds__: this many resident blocks of kThreads per multiprocessor. Turing has room for 1024 threads.
+__host__ __device__ constexpr int resident(int blocks) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   return blocks < 1024 / kThreads ? blocks : 1024 / kThreads;
 #else

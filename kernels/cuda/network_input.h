@@ -1,6 +1,6 @@
-// The network's input on CUDA. Its pixels have room for 8 channels, of which the images fill 3 and zeros the rest: they
-// begin on 16-byte boundaries, and tensor cores take 8 channels as they lie. (Otherwise cuDNN makes such a copy in each
-// pass, in a workspace of its size.)
+// The network's input on CUDA: NHWC with 8 channels per pixel, of which 3 are the image's and 5 are zero. Tensor-core
+// convolutions need a multiple of 8 channels; without the padding cuDNN copies the input to such a tensor in its
+// workspace in every pass.
 #pragma once
 
 #include "kernels/device.h"
@@ -14,8 +14,8 @@ inline std::int64_t pitch_of(const ConvolutionShape& shape) {
   return shape.input_use == Use::kInput ? kInputPitch : shape.input.c;
 }
 
-// What the libraries are told: where tensor cores multiply, the network's input has all the channels there is room for,
-// and their weights are zeros. In fp32 that would be 8/3 of the work.
+// The shape that cuDNN is given. Convolutions on tensor cores take all 8 channels of the input, with zero weights for
+// the last 5. In fp32, which has no tensor cores, they take 3: 8 would be 8/3 of the work.
 inline ConvolutionShape library_shape(ConvolutionShape shape) {
   if (shape.input_use == Use::kInput && shape.precision != Precision::kFloat32) {
     shape.input.c = kInputPitch;

@@ -66,17 +66,13 @@ struct alignas(kWidth * sizeof(T)) Packed {
 };
 
 template <class T, int kWidth>
-DT_HD inline Floats<kWidth> unpack(const Packed<T, kWidth>& packed) {
+DT_HD inline Floats<kWidth> load(const Pixels& pixels, std::int64_t row, std::int64_t channel) {
+  const auto packed = *reinterpret_cast<const Packed<T, kWidth>*>(pixels.at<T>(row, channel));
   Floats<kWidth> value;
   for (int i = 0; i < kWidth; ++i) {
     value.v[i] = to_float(packed.v[i]);
   }
   return value;
-}
-
-template <class T, int kWidth>
-DT_HD inline Floats<kWidth> load(const Pixels& pixels, std::int64_t row, std::int64_t channel) {
-  return unpack(*reinterpret_cast<const Packed<T, kWidth>*>(pixels.at<T>(row, channel)));
 }
 
 template <class T, int kWidth>
@@ -88,8 +84,9 @@ DT_HD inline void store(const Pixels& pixels, std::int64_t row, std::int64_t cha
   *reinterpret_cast<Packed<T, kWidth>*>(pixels.at<T>(row, channel)) = packed;
 }
 
-// kWidth channels of a thread's rows, `step` elements from one of its rows to its next. A kernel that reads several
-// rows before it computes keeps as many loads in flight: that, not the number of threads, is what fills the memory bus.
+// kWidth channels of the rows of one thread; `step` is the number of elements from one of its rows to the next. A
+// kernel that loads several rows before it computes has several loads in flight per thread, which few resident blocks
+// need to reach the memory's bandwidth.
 template <class T, int kWidth>
 struct Cursor {
   T* at;

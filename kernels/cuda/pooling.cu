@@ -29,8 +29,8 @@ Window window_of(const char* operation, const View& in, const View& out, int ker
           padding};
 }
 
-// kKernel: the window's side where it is known when this is compiled, so that all of its loads are under way at once;
-// or 0.
+// kKernel: side of the window, or 0 for w.kernel. A constant lets the compiler unroll the loops and issue all loads
+// first.
 template <class T, int kWidth, int kKernel>
 __global__ void max_pool_kernel(Pixels x, Window w, Pixels y, std::uint8_t* choice) {
   const std::int64_t channel = first_channel<kWidth>();
@@ -103,8 +103,8 @@ __global__ void max_pool_backward_kernel(Pixels dy, const std::uint8_t* choice, 
   }
 }
 
-// The same for stride 2 and windows of at most 3×3, the network's own: a thread takes 2×2 input pixels, which two
-// windows reach each way, and reads each of them once.
+// The same for stride 2 and a window of at most 3×3. A thread takes 2×2 input pixels; at most 2×2 windows contain any
+// of them, and each is read once.
 template <class T, int kWidth>
 __global__ void max_pool_backward_2x2_kernel(Pixels dy, const std::uint8_t* choice, Window w, std::int64_t squares,
                                              Pixels dx) {

@@ -1,8 +1,8 @@
 // Sums over images and pixels, in fp64 and in a fixed order, without atomics: the same input gives the same bits.
 //
-// First, as many blocks as run at a time share the rows; each adds up its own per channel and leaves one partial sum in
-// the workspace. Then one block per channel adds that channel's partials (CUB) and derives what was asked for. How rows
-// fall to blocks and threads depends on the shape and the number of multiprocessors alone.
+// First, as many blocks as are resident at once share the rows; each adds up its own per channel and leaves one partial
+// sum in the workspace. Then one block per channel adds that channel's partials (CUB) and derives what was asked for.
+// How rows fall to blocks and threads depends on the shape and the number of multiprocessors alone.
 #include <cub/block/block_reduce.cuh>
 
 #include "kernels/cuda/cuda_operations.h"
@@ -18,9 +18,9 @@ using namespace cuda;
 
 constexpr std::int64_t kSlots = 512;  // blocks that share the rows, at most: enough to fill the largest GPUs
 constexpr int kFinishThreads = 128;
-// Blocks at a time on a multiprocessor, which registers have to allow, and rows that a thread has under way: what was
-// fastest of what was tried on an H200 (docs/gpu.md). With four channels a thread of backward leaves room for two
-// blocks, which is worth more than wide accesses are.
+// Resident blocks per multiprocessor, and rows that a thread loads before it computes. These were the fastest of those
+// tried on an H200 (docs/gpu.md); registers must allow the blocks. Backward with four channels per thread fits twice,
+// which gained more than 16-byte accesses lose.
 constexpr int kStatisticsBlocks = 2, kBackwardBlocks = 2;
 constexpr int kRows = 4, kBackwardWidth = 4;
 
@@ -58,7 +58,7 @@ __device__ void leave_partials(const Sums (&sums)[kWidth], std::int64_t channels
 
 // Σx and Σx² of the rows; copies them to y where y is given.
 template <class T, int kWidth, bool kCopy>
-__global__ void __launch_bounds__(kThreads, at_a_time(kStatisticsBlocks))
+__global__ void __launch_bounds__(kThreads, resident(kStatisticsBlocks))
     statistics_kernel(Pixels x, Pixels y, Sums* partial) {
   const std::int64_t channel = first_channel<kWidth>(), step = row_step();
   Sums sums[kWidth];
@@ -90,14 +90,14 @@ __global__ void __launch_bounds__(kThreads, at_a_time(kStatisticsBlocks))
   leave_partials(sums, x.channels, partial);
 }
 
-// What the sums of kRows rows are taken in before they are added in fp64: conversions and additions in fp64 are slow
-// on many GPUs. Between bf16 gradients, fp32 has bits to spare for four terms.
+// Type of a sum over kRows rows, which is then added to a sum in fp64: conversions to fp64 and additions in it are slow
+// on many GPUs, and for products of bf16 values four terms lose nothing that matters in fp32.
 template <class T>
-using Few = std::conditional_t<std::is_same_v<T, BFloat16>, float, double>;
+using RowSum = std::conditional_t<std::is_same_v<T, BFloat16>, float, double>;
 
 // S (+)= γ·dz, and the partial sums Σ dz·(x − mean) and Σ dz.
 template <class T, int kWidth, bool kAccumulate>
-__global__ void __launch_bounds__(kThreads, at_a_time(kBackwardBlocks))
+__global__ void __launch_bounds__(kThreads, resident(kBackwardBlocks))
     affine_relu_backward_kernel(Pixels dy, Pixels x, Affine affine, bool relu, Pixels s, Sums* partial) {
   const std::int64_t channel = first_channel<kWidth>(), step = row_step();
   Sums sums[kWidth];
@@ -122,11 +122,11 @@ __global__ void __launch_bounds__(kThreads, at_a_time(kBackwardBlocks))
         }
       }
       for (int i = 0; i < kWidth; ++i) {
-        Few<T> first = 0, second = 0;
+        RowSum<T> first = 0, second = 0;
         for (int k = 0; k < kRows; ++k) {
           const float v = to_float(value[k].v[i]), dz = f[i].backward(v, to_float(gradient[k].v[i]), relu);
-          first += Few<T>{dz} * Few<T>{f[i].centered(v)};
-          second += Few<T>{dz};
+          first += RowSum<T>{dz} * RowSum<T>{f[i].centered(v)};
+          second += RowSum<T>{dz};
           from_float((kAccumulate ? to_float(result[k].v[i]) : 0.0f) + f[i].gamma * dz, result[k].v[i]);
         }
         sums[i].first += first;
@@ -216,7 +216,7 @@ __global__ void finish_norm_kernel(const double* partial, int slots, double* nor
   }
 }
 
-// As many blocks as run at a time, but no more than there is workspace for.
+// As many blocks as are resident at once, but no more than there is workspace for.
 Grid reduction_grid(const Pixels& x, int width, int blocks, const Stream& stream) {
   return grid_over_rows(x.rows, x.channels, width, std::min<std::int64_t>(blocks * stream.multiprocessors, kSlots));
 }

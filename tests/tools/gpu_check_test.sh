@@ -26,6 +26,13 @@ archive = tarfile.open(sys.argv[1] + "/results.tar.gz").getnames()
 sys.exit(not eval(sys.argv[2]))
 PYTHON
 }
+# running TEXT: processes whose command line holds it.
+running() {
+  local file
+  for file in /proc/[0-9]*/cmdline; do
+    [[ "$(tr '\0' ' ' 2> /dev/null < "$file")" != *"$1"* ]] || echo "${file//[^0-9]/}"
+  done
+}
 only_results() {
   [[ $(find "$1" -mindepth 1 -printf "%f\n" | sort | tr '\n' ' ') == "results.tar.gz summary.json summary.md " ]] || fail "$1 holds $(ls -A "$1")"
   [[ -z $(ls -A "$TMPDIR") ]] || fail "$(ls "$TMPDIR") is left behind"
@@ -86,7 +93,7 @@ only_results "$work/late"
 holds "$work/late" 'stages["environment"]["status"] == "passed"'
 holds "$work/late" 'stages["determinism"]["status"] == "failed" and "stopped after" in stages["determinism"]["checks"][-1]["detail"]'
 holds "$work/late" 'stages["move"]["status"] == "not run"'
-[[ -z $(pgrep -f "$work/hung/bin/densetree") ]] || fail "a program that hung is still there"
+[[ -z $(running "$work/hung/bin/densetree") ]] || fail "a program that hung is still there"
 checks 1 --build "$work/build" --out "$work/late" --stages environment,determinism,move --continue "$work/late"
 holds "$work/late" '[stages[name]["status"] for name in ("environment", "determinism", "move")] == ["passed", "failed", "passed"]'
 
@@ -100,7 +107,7 @@ for _ in $(seq 100); do
 done
 kill -KILL -- "-$killed"
 wait "$killed" 2> /dev/null
-pkill -KILL -f "$work/hung/bin/densetree"
+for process in $(running "$work/hung/bin/densetree"); do kill -KILL "$process"; done
 holds "$work/killed" 'stages["environment"]["status"] == "passed" and "results/stages/environment.json" in archive'
 holds "$work/killed" 'stages["determinism"]["status"] == stages["move"]["status"] == "not run"'
 rm -rf "${TMPDIR:?}"/*
