@@ -243,6 +243,8 @@ def main():
     found = ratios(results)
     print(f"\n{found['ours']} is {found['speed']:.2f}x as fast as {found['fastest_peer']}, the fastest peer, and takes "
           f"{found['memory']:.2f}x the memory of {found['leanest_peer']}, the leanest ({args.what}).")
+    if ours_left_out := [said for said in left_out if said.startswith("densetree ")]:
+        sys.exit(f"compare_step: error: {'; '.join(ours_left_out)}")
     if load_before > 0.7 and args.device == "cpu":
         print("The machine was busy before this began: take these figures with caution.")
 

@@ -148,12 +148,10 @@ def by_kernel(rows):
 
 
 def run_steps(stage, command, steps, **more):
-    """bench_step --worker told to run so many steps; whether it did."""
+    """Whether bench_step --worker ran so many steps, and what it said last."""
     try:
-        process = stage.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
-        said = process.communicate(f"run {steps}\n", timeout=stage.left())
-        print(said[0][-1000:], said[1][-3000:], flush=True)
-        return process.returncode == 0, (said[1].strip().splitlines() or ["no word"])[-1]
+        done = stage.run(*command, given=f"run {steps}\n", limit=stage.left(), **more)
+        return done.returncode == 0, (done.stderr.strip().splitlines() or ["no word"])[-1]
     except subprocess.TimeoutExpired:
         return False, "was not through in time"
 

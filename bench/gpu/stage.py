@@ -88,13 +88,13 @@ class Stage:
             noted.write(f"{process.pid}\n")
         return process
 
-    def run(self, *command, limit=None, **more):
+    def run(self, *command, limit=None, given=None, **more):
         """Runs a program to its end, or to `limit` seconds: then it and what it started are killed, and
-        subprocess.TimeoutExpired is raised. The same when this stage is told to stop."""
+        subprocess.TimeoutExpired is raised. The same when this stage is told to stop. `given` is its standard input."""
         start = time.monotonic()
-        process = self.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", **more)
+        process = self.start(command, stdin=subprocess.PIPE if given else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", **more)
         try:
-            output = process.communicate(timeout=limit)
+            output = process.communicate(given, timeout=limit)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

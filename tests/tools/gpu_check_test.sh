@@ -112,6 +112,21 @@ holds "$work/killed" 'stages["environment"]["status"] == "passed" and "results/s
 holds "$work/killed" 'stages["determinism"]["status"] == stages["move"]["status"] == "not run"'
 rm -rf "${TMPDIR:?}"/*
 
+# Of the kernels that a program ran, those of the last whole step, added up by name.
+PYTHONPATH="$root/bench/gpu" python3 -B - << 'PYTHON' || fail "the kernels of a step are not added up"
+import speed
+def ran(name, nanoseconds):
+    return {"name": name, "nanoseconds": str(nanoseconds), "registers": "40"}
+relu = "void densetree::(anonymous namespace)::affine_relu_kernel<__nv_bfloat16, 8>(densetree::cuda::Pixels, int)"
+adam = "void densetree::(anonymous namespace)::adam_kernel(float const*, long)"
+step = speed.last_step([ran(relu, 9), ran(adam, 9), ran(relu, 1000), ran(relu, 3000), ran(adam, 4000), ran(relu, 9)])
+assert [int(row["nanoseconds"]) for row in step] == [1000, 3000, 4000], step
+table = {row["kernel"]: row for row in speed.by_kernel(step)}
+assert table["affine_relu_kernel<__nv_bfloat16, 8>"]["calls"] == 2, table
+assert table["adam_kernel"]["ms"] == 0.004 and table["adam_kernel"]["share"] == 0.5, table
+assert speed.last_step([ran(adam, 1), ran(relu, 1)]) == []
+PYTHON
+
 # The hash is of the sources' content and needs no git.
 source_hash() {
   PYTHONPATH="$root/bench/gpu" python3 -B -c \
