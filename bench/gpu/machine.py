@@ -13,12 +13,19 @@ SOURCES = ("kernels", "engine", "nn", "tree", "tools", "bench", "tests")
 
 # ---- Environment
 
+def git(root, *arguments):
+    """What git says about the folder; None where there is no git, or this is no checkout."""
+    if not shutil.which("git"):
+        return None
+    asked = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
+    return asked.stdout if asked.returncode == 0 else None
+
+
 def source_files(root):
     """Files of the source folders, by name: what git does not ignore where this is a checkout, else all that is there."""
-    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--",
-                             *SOURCES], capture_output=True)
-    if listed.returncode == 0 and listed.stdout:
-        names = {name.decode() for name in listed.stdout.split(b"\0") if name}
+    listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *SOURCES)
+    if listed:
+        names = set(filter(None, listed.split("\0")))
     else:
         names = {str(path.relative_to(root)) for folder in SOURCES for path in (root / folder).rglob("*")}
     kept = (name for name in names if not name.startswith("bench/results/") and "__pycache__" not in name)
@@ -36,11 +43,8 @@ def source_hash(root):
 
 def git_commit(root):
     """The commit, with '+' where files differ from it; None without git."""
-    asked = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True)
-    if asked.returncode != 0:
-        return None
-    changed = subprocess.run(["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True)
-    return asked.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    commit = git(root, "rev-parse", "HEAD")
+    return commit and commit.strip() + ("+" if git(root, "status", "--porcelain", "-uno") else "")
 
 
 def library_version(name, function):
