@@ -76,6 +76,7 @@ inline std::map<const std::byte*, std::size_t> pinned;  // host memory that a GP
 inline cudaStream_t capturing = nullptr;
 inline CUgraph_st captured;
 inline bool capture_is_broken = false;
+inline int graphs_instantiated = 0;
 
 inline cudaError_t refuse(cudaError_t error) {
   return last_error = error;
@@ -328,6 +329,7 @@ inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
 }
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
   *executable = new CUgraphExec_st{*graph};
+  ++densetree::emulation::graphs_instantiated;
   return cudaSuccess;
 }
 inline cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
