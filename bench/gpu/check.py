@@ -185,6 +185,7 @@ class Check:
             if self.finished(entry.name) or self.left() < LEAST:
                 continue
             self.now = entry.name
+            self.write()  # says that this stage has begun, should it be the last thing that is written
             print(f"gpu_check: {entry.name}, at most {min(entry.seconds, self.left()):.0f} s", file=sys.stderr, flush=True)
             try:
                 self.run_one(entry)

@@ -110,6 +110,7 @@ wait "$killed" 2> /dev/null
 for process in $(running "$work/hung/bin/densetree"); do kill -KILL "$process"; done
 holds "$work/killed" 'stages["environment"]["status"] == "passed" and "results/stages/environment.json" in archive'
 holds "$work/killed" 'stages["determinism"]["status"] == stages["move"]["status"] == "not run"'
+holds "$work/killed" 'stages["determinism"]["why_skipped"] == "had begun" != stages["move"]["why_skipped"]'
 rm -rf "${TMPDIR:?}"/*
 
 # Of the kernels that a program ran, those of the last whole step, added up by name.
