@@ -144,14 +144,16 @@ struct ChannelData {
 
 void add_norm_convolution(Device& device, const ConvolutionShape& shape) {
   const ChannelSlice of_x{0, shape.input.c}, of_y{0, shape.out_channels};
-  if (!device.make_norm_convolution(shape, of_x, of_y)) {
+  std::string why_not;
+  if (!device.make_norm_convolution(shape, of_x, of_y, &why_not)) {
     return;
   }
   for (const bool forward : {true, false}) {
     const std::string name = fmt::format("norm_conv{0}x{0}/{1}/{2}->{3}", shape.kernel,
                                          forward ? "forward" : "backward", text(shape.input), shape.out_channels);
     add(name, [=, &device](State& state) {
-      const auto made = device.make_norm_convolution(shape, of_x, of_y);
+      std::string refusal;
+      const auto made = device.make_norm_convolution(shape, of_x, of_y, &refusal);
       const DType type = type_of(shape.precision);
       const RandomTensor x(device, shape.input, Use::kStack, type), s(device, shape.input, Use::kStack, type),
           y(device, shape.output(), Use::kStack, type);

@@ -111,6 +111,7 @@ void run_worker(const StepSettings& s) {
                                {"version", DENSETREE_VERSION},
                                {"hardware", device->info().hardware},
                                {"threads", device->info().threads},
+                               {"batch_norms", subject.model().plan().batch_norms().describe()},
                                {"baseline_bytes", baseline},
                                {"plan_bytes", subject.model().plan().bytes()}})
             << std::endl;

@@ -154,8 +154,8 @@ std::unique_ptr<Convolution> TimedDevice::make_convolution(const ConvolutionShap
 }
 
 std::unique_ptr<NormConvolution> TimedDevice::make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
-                                                                    ChannelSlice y) {
-  auto made = device_->make_norm_convolution(shape, x, y);
+                                                                    ChannelSlice y, std::string* why_not) {
+  auto made = device_->make_norm_convolution(shape, x, y, why_not);
   return made ? std::make_unique<TimedNormConvolution>(*this, shape, std::move(made)) : nullptr;
 }
 

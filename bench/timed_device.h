@@ -58,8 +58,8 @@ class TimedDevice final : public Device {
   void pop_range() override;
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
-  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
-                                                         ChannelSlice y) override;
+  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x, ChannelSlice y,
+                                                         std::string* why_not) override;
   bool prefers_fused() const override { return device_->prefers_fused(); }
   std::size_t reduction_bytes(std::int64_t c) const override { return device_->reduction_bytes(c); }
 

@@ -261,10 +261,10 @@ class Device {
 
   // Convolution.
   virtual std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) = 0;
-  // For x and y in these channels of their storages. Null where this device has no fused form of that: batch norm and
-  // convolution are then two operations. Lives no longer than the device.
+  // For x and y in these channels of their storages. Null where this device has no fused form of that, and the reason
+  // in *why_not: batch norm and convolution are then two operations. Lives no longer than the device.
   virtual std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
-                                                                 ChannelSlice y) = 0;
+                                                                 ChannelSlice y, std::string* why_not) = 0;
   // Whether fused forms were measured on such devices, and are faster than what they are made of.
   virtual bool prefers_fused() const = 0;
 

@@ -48,8 +48,18 @@ const char* name_of(BatchNorm way) {
   fail("unknown way of batch norm {}", static_cast<int>(way));
 }
 
-BatchNorm chosen_for(const Device& device, BatchNorm way) {
-  return way != BatchNorm::kAuto ? way : device.prefers_fused() ? BatchNorm::kFused : BatchNorm::kFactored;
+std::string BatchNormCounts::describe() const {
+  std::string text;
+  for (const auto& [count, way] :
+       {std::pair{fused, BatchNorm::kFused}, {factored, BatchNorm::kFactored}, {plain, BatchNorm::kPlain}}) {
+    if (count > 0) {
+      text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, name_of(way));
+    }
+  }
+  if (refused > 0) {
+    text += fmt::format("; {} could not be fused, first {}", refused, refusal);
+  }
+  return text;
 }
 
 // ---- Stack
@@ -179,6 +189,7 @@ Tensor Builder::norm_relu(const std::string& name, const Feature& f, Use use) {
   const NormParameters p = norm_parameters(name, channels);
   Device& device = tape_.device();
   const Tensor y = activation(name, f.x.shape, device.layout(use));
+  ++(batch_norm_ == BatchNorm::kPlain ? counts_.plain : counts_.factored);
   if (!training_) {
     tape_.add(make_norm_relu_inference(name, f.x, p, y, tape_.storage(name + " rstd", channels * sizeof(float))));
     return y;
@@ -209,18 +220,26 @@ Feature Builder::norm_relu_convolution(const std::string& norm, const std::strin
 
 bool Builder::fuse(const std::string& norm, const std::string& name, const Feature& x, const ConvolutionOptions& o,
                    Feature& out) {
-  if (batch_norm_ != BatchNorm::kFused) {
+  Device& device = tape_.device();
+  const bool wanted = batch_norm_ == BatchNorm::kFused || (batch_norm_ == BatchNorm::kAuto && device.prefers_fused());
+  if (!wanted) {
     return false;
   }
-  Device& device = tape_.device();
   ConvolutionShape shape = convolution_shape(x.x, o);
   shape.input_use = shape.output_use = Use::kStack;
+  std::string why_not;
   std::unique_ptr<NormConvolution> made = device.make_norm_convolution(
       shape, {x.x.first, x.x.storage_shape.c},
-      out.x.storage < 0 ? ChannelSlice{0, o.out} : ChannelSlice{out.x.first, out.x.storage_shape.c});
+      out.x.storage < 0 ? ChannelSlice{0, o.out} : ChannelSlice{out.x.first, out.x.storage_shape.c}, &why_not);
   if (!made) {
+    check(batch_norm_ == BatchNorm::kAuto, "batch norm fused: {} has no fused form on {}: {}; auto fuses where it can",
+          name, device.info().name, why_not);
+    if (++counts_.refused == 1) {
+      counts_.refusal = fmt::format("{}: {}", name, why_not);
+    }
     return false;
   }
+  ++counts_.fused;
   if (out.x.storage < 0) {
     out = feature(activation(name, shape.output(), device.layout(Use::kStack)));
     if (o.bottleneck && mode_ == MemoryMode::kRecompute) {

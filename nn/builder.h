@@ -26,14 +26,22 @@ const char* name_of(MemoryMode mode);
 // How batch norm is computed (docs/architecture.md). Every way is the same function of the same weights; the first
 // agrees with the others, and they with each other, to rounding.
 enum class BatchNorm : std::uint8_t {
-  kAuto,      // fused on devices where that was measured to be faster, else factored
+  kAuto,      // fused where the device has it for the shape and it was measured to be faster, else factored
   kPlain,     // as frameworks do: each consumer takes its statistics and has its own backward
   kFactored,  // statistics once per feature, one backward per feature when all its consumers are done
-  kFused,     // factored, and applied on the way into the convolution, on devices that have it for the shape
+  kFused,     // factored, and applied on the way into the convolution that follows; an Error where that is not there
 };
 BatchNorm parse_batch_norm(const std::string& name);  // auto, plain, factored, fused
 const char* name_of(BatchNorm way);
-BatchNorm chosen_for(const Device& device, BatchNorm way);  // never kAuto
+
+// Which way the batch norms of a network took.
+struct BatchNormCounts {
+  int plain = 0, factored = 0, fused = 0;
+  int refused = 0;      // of those that kAuto would have fused
+  std::string refusal;  // the first of them: its layer, and why
+
+  std::string describe() const;  // "116 fused, 5 factored"
+};
 
 struct ConvolutionOptions {
   std::int64_t out = 0, kernel = 1, stride = 1, padding = 0;
@@ -75,6 +83,7 @@ class Builder {
   bool training() const { return training_; }
   // Call when the network is complete: now the gradients' size is known.
   void finish();
+  const BatchNormCounts& batch_norms() const { return counts_; }
   // The flat gradients, float[parameters.size(kWeight)]; -1 in inference.
   StorageId gradients() const { return gradients_; }
 
@@ -103,7 +112,8 @@ class Builder {
   NormParameters norm_parameters(const std::string& name, std::int64_t channels);
   ConvolutionShape convolution_shape(const Tensor& x, const ConvolutionOptions& options) const;
   // Adds norm, ReLU and convolution in one; its output goes into `out`, or a new feature where it has no storage.
-  // False, and nothing added, where the device or the options do not have it.
+  // False, and nothing added, where another way of batch norm is taken. Throws Error where kFused has to be and the
+  // device has no such form.
   bool fuse(const std::string& norm, const std::string& convolution, const Feature& x,
             const ConvolutionOptions& options, Feature& out);
   // A feature map in the precision's element type.
@@ -120,6 +130,7 @@ class Builder {
   bool training_;
   MemoryMode mode_;
   BatchNorm batch_norm_;
+  BatchNormCounts counts_;
   Precision precision_;
   StorageId gradients_ = -1;
   StorageId input_ = -1;  // the first convolution's input gets no gradient

@@ -37,7 +37,6 @@ void check_options(const ModelOptions& o) {
 
 ModelPlan::ModelPlan(Device& device, ModelOptions options) : device_(device), options_(std::move(options)) {
   check_options(options_);
-  options_.batch_norm = chosen_for(device_, options_.batch_norm);
   const std::string why_not = device_.why_not(options_.precision);
   check(why_not.empty(), "precision {}: {}", name_of(options_.precision), why_not);
   if (options_.training) {
@@ -71,6 +70,7 @@ std::unique_ptr<Graph> ModelPlan::build(bool training) {
   graph->logits = outputs.logits;
   tape.keep(outputs.logits);
   builder.finish();
+  graph->batch_norms = builder.batch_norms();
 
   if (training) {
     const std::int64_t terms = o.batch_size * o.labels;

@@ -46,6 +46,7 @@ struct Graph {
   StorageId targets = -1, positive_weights = -1, loss = -1, gradients = -1;  // where it trains
   Tensor features;  // what the embedding is the mean of; there to be read where keep_features is set
   StorageId embedding = -1, logits = -1, probabilities = -1;
+  BatchNormCounts batch_norms;
 };
 
 class ModelPlan {
@@ -56,6 +57,8 @@ class ModelPlan {
   const Parameters& parameters() const { return parameters_; }
   const Graph* training() const { return training_.get(); }
   const Graph* inference() const { return inference_.get(); }
+  // Of the training step, or of inference where it does not train.
+  const BatchNormCounts& batch_norms() const { return (training_ ? training_ : inference_)->batch_norms; }
 
   // Weights, running statistics and, where it trains, Adam's moments: kept over all steps. And where a step's inputs
   // wait for their turn on devices that upload beside the computing.

@@ -74,7 +74,8 @@ void run(const Common& common, const Flags& flags) {
               {"batch_size", options.batch_size},
               {"image_size", options.image_size},
               {"memory", flags.network.memory},
-              {"batch_norm", nn::name_of(plan.options().batch_norm)},
+              {"batch_norm", flags.network.batch_norm},
+              {"batch_norms", plan.batch_norms().describe()},
               {"precision", flags.network.precision},
               {"device", device->info().name},
               {"parameters", plan.parameters().size(Parameters::Kind::kWeight)},
@@ -92,7 +93,7 @@ void run(const Common& common, const Flags& flags) {
     const std::string title =
         fmt::format("A training step of {}, batch {}, {}², {}, {}, batch norm {}, on {}", options.arch.name,
                     options.batch_size, options.image_size, flags.network.memory, flags.network.precision,
-                    nn::name_of(plan.options().batch_norm), device->info().name);
+                    plan.batch_norms().describe(), device->info().name);
     write_file(flags.draw, draw_plan(planner, title, plan.training()->tape.forward_steps()));
   }
   if (common.json) {

@@ -115,8 +115,8 @@ void run(const Common& common, Flags flags, std::uint64_t seed) {
     write_file(std::filesystem::path(flags.run) / kRunTree, label_tree->to_toml());
   }
   const nn::ModelPlan& plan = trainer.model().plan();
-  std::cerr << fmt::format("train: {} with {} labels on {}, {:.2f} GiB in one allocation\n", o.arch.name,
-                           o.labels.size(), device->info().name, plan.bytes() / 0x1p30);
+  std::cerr << fmt::format("train: {} with {} labels on {}, {:.2f} GiB in one allocation, batch norm {}\n", o.arch.name,
+                           o.labels.size(), device->info().name, plan.bytes() / 0x1p30, plan.batch_norms().describe());
   const bool complete = trainer.train(stop);
   bar.reset();
   if (!complete) {

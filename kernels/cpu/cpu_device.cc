@@ -201,11 +201,14 @@ std::unique_ptr<Convolution> CpuDevice::make_convolution(const ConvolutionShape&
 }
 
 std::unique_ptr<NormConvolution> CpuDevice::make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
-                                                                  ChannelSlice y) {
+                                                                  ChannelSlice y, std::string* why_not) {
   check_precision(shape);
-  return x.first % lanes_ != 0 || y.first % lanes_ != 0
-             ? nullptr
-             : make_cpu_norm_convolution(shape, layout(Use::kStack), lanes_, threads_, cpu::kMultipliesBFloat16);
+  if (x.first % lanes_ != 0 || y.first % lanes_ != 0) {
+    *why_not = fmt::format("its channels begin at {} and {}; the CPU's fused kernels need multiples of {}", x.first,
+                           y.first, lanes_);
+    return nullptr;
+  }
+  return make_cpu_norm_convolution(shape, layout(Use::kStack), lanes_, threads_, cpu::kMultipliesBFloat16, why_not);
 }
 
 }  // namespace densetree

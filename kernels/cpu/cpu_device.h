@@ -28,8 +28,8 @@ class CpuDevice final : public Device {
   std::unique_ptr<Replay> capture(std::function<void()> work) override;
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
-  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
-                                                         ChannelSlice y) override;
+  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x, ChannelSlice y,
+                                                         std::string* why_not) override;
   bool prefers_fused() const override { return true; }
   std::size_t reduction_bytes(std::int64_t c) const override;
 
@@ -82,10 +82,12 @@ std::unique_ptr<Convolution> make_onednn_convolution(const ConvolutionShape& sha
 // The same in bf16 for processors that multiply fp32 alone (kernels/cpu/widened_convolution.cc).
 std::unique_ptr<Convolution> make_widened_convolution(CpuDevice& device, const ConvolutionShape& shape);
 
-// Batch norm, ReLU and convolution in one (kernels/cpu/norm_convolution.cc), or null where the shape has no such form.
-// `pairs`: bf16 is multiplied in pairs, which is fast where the processor has an instruction for it, and else widened.
+// Batch norm, ReLU and convolution in one (kernels/cpu/norm_convolution.cc), or null where the shape has no such form,
+// and the reason in *why_not. `pairs`: bf16 is multiplied in pairs, which is fast where the processor has an
+// instruction for it, and else widened.
 std::unique_ptr<NormConvolution> make_cpu_norm_convolution(const ConvolutionShape& shape, Layout layout,
-                                                           std::int64_t lanes, int threads, bool pairs);
+                                                           std::int64_t lanes, int threads, bool pairs,
+                                                           std::string* why_not);
 
 // For training: the same convolution from planar input to channels in blocks of `lanes`, its forward pass with less
 // rounding error (kernels/cpu/first_convolution.cc).

@@ -580,14 +580,34 @@ class CpuNormConvolution final : public NormConvolution {
   std::vector<std::int64_t> forward_reach_, backward_reach_;
 };
 
+// Why there is no fused form of the shape; empty where there is one.
+std::string refusal(const ConvolutionShape& shape, std::int64_t lanes) {
+  if (kLanes != lanes) {
+    return kLanes == 0
+               ? "this build has no vector instructions"
+               : fmt::format("this build multiplies vectors of {}, and the layout has blocks of {}", kLanes, lanes);
+  }
+  if (shape.precision == Precision::kTensorFloat32) {
+    return "the CPU has no tf32";
+  }
+  if (shape.stride != 1 || (shape.kernel != 1 && shape.kernel != 3) || shape.padding != shape.kernel / 2) {
+    return "the CPU's fused kernels are 1x1 and 3x3 with stride 1 and as much padding as keeps the size";
+  }
+  if (shape.input.c % kGroup != 0 || shape.out_channels % kGroup != 0) {
+    return fmt::format("it has {} and {} channels; the CPU's fused kernels need multiples of {}", shape.input.c,
+                       shape.out_channels, kGroup);
+  }
+  return "";
+}
+
 }  // namespace
 
 std::unique_ptr<NormConvolution> make_cpu_norm_convolution(const ConvolutionShape& shape, Layout layout,
-                                                           std::int64_t lanes, int threads, bool pairs) {
+                                                           std::int64_t lanes, int threads, bool pairs,
+                                                           std::string* why_not) {
   shape.validate();
-  const bool same = shape.stride == 1 && (shape.kernel == 1 || shape.kernel == 3) && shape.padding == shape.kernel / 2;
-  const bool whole = shape.input.c % kGroup == 0 && shape.out_channels % kGroup == 0;
-  if (kLanes != lanes || !same || !whole || shape.precision == Precision::kTensorFloat32) {
+  *why_not = refusal(shape, lanes);
+  if (!why_not->empty()) {
     return nullptr;
   }
   if (shape.precision == Precision::kFloat32) {

@@ -29,22 +29,6 @@ cublasLtHandle_t ConvolutionContext::cublas() {
   return cublas_.get();
 }
 
-std::shared_ptr<const NormConvolutionPlan> ConvolutionContext::fused_plan(const ConvolutionShape& shape, ChannelSlice x,
-                                                                          ChannelSlice y) {
-  constexpr std::int64_t kBoundary = 8;  // channels: slices may begin anywhere else without another plan
-  const std::string key = fmt::format("{} padding {} {}, {} of {} to {} of {}", shape.describe(), shape.padding,
-                                      name_of(shape.precision), x.first % kBoundary, x.of, y.first % kBoundary, y.of);
-  const auto [place, is_new] = fused_plans_.try_emplace(key);
-  if (is_new) {
-    std::string why_not;
-    std::vector<NormConvolutionPlan> plans = norm_convolution_plans_for(Target(cudnn()), shape, x, y, 1, &why_not);
-    if (!plans.empty()) {
-      place->second = std::make_shared<NormConvolutionPlan>(std::move(plans.front()));
-    }
-  }
-  return place->second;
-}
-
 std::size_t ConvolutionContext::gemm_workspace() const {
   int major = 0;
   check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream_.device), "make_convolution",
@@ -117,12 +101,12 @@ std::unique_ptr<Convolution> CudaDevice::make_convolution(const ConvolutionShape
 }
 
 std::unique_ptr<NormConvolution> CudaDevice::make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
-                                                                   ChannelSlice y) {
+                                                                   ChannelSlice y, std::string* why_not) {
   shape.validate();
-  const std::string refused = why_not(shape.precision);
+  const std::string refused = this->why_not(shape.precision);
   check(refused.empty(), "{} in {}: {}", shape.describe(), name_of(shape.precision), refused);
   activate("make_norm_convolution");
-  return cuda::make_fused_norm_convolution(*this, convolutions(), shape, x, y);
+  return cuda::make_fused_norm_convolution(*this, convolutions(), shape, x, y, why_not);
 }
 
 const std::shared_ptr<cuda::ConvolutionContext>& CudaDevice::convolutions() {

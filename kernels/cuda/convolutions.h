@@ -6,11 +6,11 @@
 #include <cublasLt.h>
 #include <cudnn.h>
 
-#include <map>
 #include <memory>
 #include <string>
 
 #include "kernels/cuda/cudnn_graph.h"
+#include "kernels/cuda/fused_plans.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/stream.h"
 #include "kernels/cuda/tuner.h"
@@ -24,7 +24,7 @@ namespace densetree::cuda {
 // Handles on one device, made when they are first asked for, and the choice between algorithms.
 class ConvolutionContext {
  public:
-  explicit ConvolutionContext(const Stream& stream) : stream_(stream), tuner_(stream) {}
+  explicit ConvolutionContext(const Stream& stream) : stream_(stream), tuner_(stream), fused_plans_(stream.device) {}
 
   const Stream& stream() const { return stream_; }
   Tuner& tuner() { return tuner_; }
@@ -32,8 +32,7 @@ class ConvolutionContext {
   cublasLtHandle_t cublas();           // is told the stream with every product
   std::size_t gemm_workspace() const;  // bytes
   void activate() const;               // makes the device the thread's current one; throws Error
-  // Null where cuDNN has none. Made once for all layers of one shape: cuDNN compiles these.
-  std::shared_ptr<const NormConvolutionPlan> fused_plan(const ConvolutionShape& shape, ChannelSlice x, ChannelSlice y);
+  FusedPlans& fused_plans() { return fused_plans_; }
 
  private:
   struct Destroy {
@@ -44,7 +43,7 @@ class ConvolutionContext {
   Tuner tuner_;
   std::unique_ptr<cudnnContext, Destroy> cudnn_;
   std::unique_ptr<cublasLtContext, Destroy> cublas_;
-  std::map<std::string, std::shared_ptr<const NormConvolutionPlan>> fused_plans_;  // go before the handles they use
+  FusedPlans fused_plans_;  // goes before the handles it uses
 };
 
 // What the libraries see of activations, their gradients, and weights.
@@ -95,10 +94,10 @@ std::unique_ptr<Convolution> make_product_convolution(std::shared_ptr<Convolutio
                                                       const ConvolutionShape& shape);
 std::unique_ptr<Convolution> make_spatial_convolution(std::shared_ptr<ConvolutionContext> context,
                                                       const ConvolutionShape& shape);
-// Null where cuDNN has no fused kernel for the shape and precision.
+// Null where cuDNN has no fused kernel for the shape and precision, and the reason in *why_not.
 std::unique_ptr<NormConvolution> make_fused_norm_convolution(CudaDevice& device,
                                                              std::shared_ptr<ConvolutionContext> context,
                                                              const ConvolutionShape& shape, ChannelSlice x,
-                                                             ChannelSlice y);
+                                                             ChannelSlice y, std::string* why_not);
 
 }  // namespace densetree::cuda

@@ -44,8 +44,8 @@ class CudaDevice final : public Device {
   void pop_range() override;
 
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& shape) override;
-  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
-                                                         ChannelSlice y) override;
+  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x, ChannelSlice y,
+                                                         std::string* why_not) override;
   bool prefers_fused() const override { return false; }  // 1.3 to 1.5 times the time on an H200, docs/gpu.md
   std::size_t reduction_bytes(std::int64_t c) const override;
 

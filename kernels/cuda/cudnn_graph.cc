@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "kernels/core/error.h"
 #include "kernels/cuda/network_input.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr std::int64_t kInputId = 'x', kWeightsId = 'w', kOutputId = 'y';
 constexpr std::int64_t kScaleId = 's', kShiftId = 'b', kScaledId = 1, kShiftedId = 2, kActivatedId = 3;
+constexpr std::size_t kLargeWorkspace = std::size_t{256} << 20;  // engines that rearrange their operands take more
 constexpr std::int64_t kAlignment = 16;  // bytes: what Device::allocate and the planner keep for every buffer
 
 // An (N, C, H, W) tensor in memory, NHWC, `of` channels in a pixel; or one that exists within a kernel alone.
@@ -259,11 +261,18 @@ std::string last_error() {
   return detail.data();
 }
 
-// The first plans that keep the rules, `limit` of them at most; what cuDNN said last where it refused one.
+// In messages.
+std::string norm_convolution_text(const ConvolutionShape& shape) {
+  return fmt::format("batch norm, ReLU and {}, {}", shape.describe(), densetree::name_of(shape.precision));
+}
+
+// The first plans that keep the rules, `limit` of them at most, and what cuDNN said last where it refused one. One that
+// takes more than kLargeWorkspace is passed over: of those only the smallest is taken, where there is nothing else.
 template <class Plan>
 std::vector<Plan> plans_of(const Target& target, const Descriptor& graph, Precision precision, const std::string& what,
                            std::size_t limit, std::string* refusal) {
-  std::vector<Plan> plans;
+  std::vector<Plan> plans, large;
+  std::set<std::string> seen;
   for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
     for (const Descriptor& configuration : proposals(target, graph, mode)) {
       if (plans.size() >= limit) {
@@ -273,19 +282,26 @@ std::vector<Plan> plans_of(const Target& target, const Descriptor& graph, Precis
       if (!keeps_rules(engine, precision)) {
         continue;
       }
-      std::string name = name_of(configuration, engine);
-      if (std::any_of(plans.begin(), plans.end(), [&](const auto& plan) { return plan.name() == name; })) {
+      const std::string name = name_of(configuration, engine);
+      if (!seen.insert(name).second) {
         continue;
       }
       Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
       plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
       target.set_on_plan(plan);
-      if (plan.try_finalize()) {
-        plans.emplace_back(std::move(plan), std::move(name), what);
-      } else {
+      if (!plan.try_finalize()) {
         *refusal = last_error();
+        continue;
       }
+      Plan made(std::move(plan), name, what);
+      (made.workspace_bytes() <= kLargeWorkspace ? plans : large).push_back(std::move(made));
     }
+  }
+  if (plans.empty() && !large.empty()) {
+    const auto smallest = std::min_element(large.begin(), large.end(), [](const Plan& a, const Plan& b) {
+      return a.workspace_bytes() < b.workspace_bytes();
+    });
+    plans.push_back(std::move(*smallest));
   }
   return plans;
 }
@@ -387,6 +403,19 @@ GraphPlan::GraphPlan(Descriptor plan, std::string name, std::string what)
       name_(std::move(name)),
       what_(std::move(what)) {}
 
+StoredPlan GraphPlan::store() const {
+  std::int64_t bytes = 0;
+  const auto read = [&](char* to) {
+    check_cudnn(cudnnBackendGetAttribute(plan_.get(), CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                                         bytes, &bytes, to),
+                what_ + ", storing its plan");
+  };
+  read(nullptr);
+  StoredPlan stored{name_, std::string(static_cast<std::size_t>(bytes), '\0')};
+  read(stored.json.data());
+  return stored;
+}
+
 void GraphPlan::execute(cudnnHandle_t handle, std::span<const std::int64_t> ids, std::span<const void* const> pointers,
                         void* workspace) const {
   Descriptor arguments(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
@@ -415,8 +444,7 @@ void ConvolutionPlan::run(cudnnHandle_t handle, const void* x, const void* w, co
 std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target& target, const ConvolutionShape& shape,
                                                             ChannelSlice x, ChannelSlice y, std::size_t limit,
                                                             std::string* why_not) {
-  const std::string what =
-      fmt::format("batch norm, ReLU and {}, {}", shape.describe(), densetree::name_of(shape.precision));
+  const std::string what = norm_convolution_text(shape);
   if (shape.precision == Precision::kFloat32) {
     *why_not = fmt::format("{}: cuDNN's fused kernels would round to TF32", what);
     return {};
@@ -438,6 +466,16 @@ std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target& target
                            refusal);
   }
   return plans;
+}
+
+NormConvolutionPlan load_norm_convolution_plan(const Target& target, const ConvolutionShape& shape, ChannelSlice,
+                                               ChannelSlice, const StoredPlan& stored) {
+  Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+  target.set_on_plan(plan);
+  plan.set(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, stored.json.size(), stored.json.data());
+  const std::string what = norm_convolution_text(shape);
+  check(plan.try_finalize(), "loading the plan of {}: cuDNN says {}", what, last_error());
+  return {std::move(plan), stored.name, what};
 }
 
 void NormConvolutionPlan::run(cudnnHandle_t handle, const void* x, const float* scale, const float* shift,

@@ -65,11 +65,17 @@ class Target {
 enum class Pass : std::uint8_t { kForward, kBackwardData, kBackwardWeights };
 const char* name_of(Pass pass);
 
+// A plan as text, compiled code included, for the same GPU and cuDNN.
+struct StoredPlan {
+  std::string name, json;
+};
+
 // A graph with an engine, ready to run.
 class GraphPlan {
  public:
   std::size_t workspace_bytes() const { return workspace_bytes_; }
   const std::string& name() const { return name_; }  // "engine 40, 2=3 12=0": cuDNN's index of it and its knobs
+  StoredPlan store() const;
 
   // `what` names it in messages.
   GraphPlan(Descriptor plan, std::string name, std::string what);
@@ -106,7 +112,8 @@ class NormConvolutionPlan : public GraphPlan {
            void* workspace) const;
 };
 
-// The first plans that cuDNN expects to be fast: at least one, at most `limit`. Engines that reduce in less than fp32,
+// The first plans that cuDNN expects to be fast and that do with 256 MiB of workspace: at least one, at most `limit`;
+// where none does with so little, the one that needs least. Engines that reduce in less than fp32,
 // that go through FFT or Winograd transforms, or whose results vary from run to run are never taken; nor, in fp32,
 // those that round inputs to TF32. Throws Error when no engine serves the shape on this GPU.
 std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionShape& shape, Pass pass,
@@ -117,5 +124,8 @@ std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionSh
 std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target& target, const ConvolutionShape& shape,
                                                             ChannelSlice x, ChannelSlice y, std::size_t limit,
                                                             std::string* why_not);
+// One of them that was stored, without compiling it again. Throws Error where it does not fit this GPU or this cuDNN.
+NormConvolutionPlan load_norm_convolution_plan(const Target& target, const ConvolutionShape& shape, ChannelSlice x,
+                                               ChannelSlice y, const StoredPlan& stored);
 
 }  // namespace densetree::cuda

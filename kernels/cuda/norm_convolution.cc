@@ -135,8 +135,8 @@ class CudaNormConvolution final : public NormConvolution {
 std::unique_ptr<NormConvolution> make_fused_norm_convolution(CudaDevice& device,
                                                              std::shared_ptr<ConvolutionContext> context,
                                                              const ConvolutionShape& shape, ChannelSlice x,
-                                                             ChannelSlice y) {
-  auto plan = context->fused_plan(shape, x, y);
+                                                             ChannelSlice y, std::string* why_not) {
+  auto plan = context->fused_plans().find(context->cudnn(), shape, x, y, why_not);
   return plan ? std::make_unique<CudaNormConvolution>(device, std::move(context), shape, x, y, std::move(plan))
               : nullptr;
 }

@@ -141,10 +141,16 @@ std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target&, const
                                                             ChannelSlice x, ChannelSlice y, std::size_t,
                                                             std::string* why_not) {
   if (shape.precision == Precision::kFloat32) {
-    *why_not = "in fp32";
+    *why_not = "cuDNN's fused kernels would round to TF32";
     return {};
   }
+  ++emulation::plans_compiled;
   return {NormConvolutionPlan(shape, x, y)};
+}
+
+NormConvolutionPlan load_norm_convolution_plan(const Target&, const ConvolutionShape& shape, ChannelSlice x,
+                                               ChannelSlice y, const StoredPlan&) {
+  return NormConvolutionPlan(shape, x, y);
 }
 
 std::vector<ConvolutionPlan> plans_for(const Target&, const ConvolutionShape& shape, Pass pass, std::size_t limit) {

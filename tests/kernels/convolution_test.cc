@@ -271,7 +271,8 @@ TEST_P(ConvolutionTest, RefusesImpossibleShapes) {
     shape.precision = precision;
     if (const std::string why_not = device().why_not(precision); !why_not.empty()) {
       expect_error([&] { device().make_convolution(shape); }, why_not);
-      expect_error([&] { device().make_norm_convolution(shape, {0, 16}, {0, 16}); }, why_not);
+      std::string why_not_fused;
+      expect_error([&] { device().make_norm_convolution(shape, {0, 16}, {0, 16}, &why_not_fused); }, why_not);
     }
   }
 }

@@ -107,12 +107,14 @@ class NormConvolutionTest : public OpTest {
   // The device's own, and the other way in which a CPU multiplies bf16.
   std::vector<std::unique_ptr<NormConvolution>> forms_of(const ConvolutionShape& shape) {
     std::vector<std::unique_ptr<NormConvolution>> forms;
+    std::string why_not;
     forms.push_back(device().make_norm_convolution(shape, {0, shape.input.c + kAfterX},
-                                                   {kBeforeY, kBeforeY + shape.out_channels + kAfterY}));
+                                                   {kBeforeY, kBeforeY + shape.out_channels + kAfterY}, &why_not));
+    EXPECT_EQ(forms.back() == nullptr, !why_not.empty()) << shape.describe() << ": " << why_not;
     if (shape.precision == Precision::kBFloat16 && device().info().name == "cpu") {
       const Layout layout = device().layout(Use::kStack);
       forms.push_back(make_cpu_norm_convolution(shape, layout, layout == Layout::kSlabs16 ? 16 : 8,
-                                                device().info().threads, !cpu::kMultipliesBFloat16));
+                                                device().info().threads, !cpu::kMultipliesBFloat16, &why_not));
     }
     std::erase(forms, nullptr);
     return forms;
@@ -232,9 +234,10 @@ TEST_P(NormConvolutionTest, Backward) {
 TEST_P(NormConvolutionTest, KeepingChangesNoBit) {
   ConvolutionShape shape = convolution({3, 32, 9, 8}, 32, 3);
   shape.precision = reduced_where_there();
-  const auto made = device().make_norm_convolution(shape, {0, 32}, {0, 32});
+  std::string why_not;
+  const auto made = device().make_norm_convolution(shape, {0, 32}, {0, 32}, &why_not);
   if (!made) {
-    GTEST_SKIP() << "this device has no fused batch norm and convolution";
+    GTEST_SKIP() << why_not;
   }
   const DType type = type_of(shape);
   const Data d(shape);
@@ -265,9 +268,10 @@ TEST_P(NormConvolutionTest, RefusesWhatItWasNotMadeFor) {
   ConvolutionShape shape = convolution({2, 32, 9, 8}, 32, 3);
   shape.training = false;
   shape.precision = reduced_where_there();
-  const auto made = device().make_norm_convolution(shape, {0, 32}, {0, 32});
+  std::string why_not;
+  const auto made = device().make_norm_convolution(shape, {0, 32}, {0, 32}, &why_not);
   if (!made) {
-    GTEST_SKIP() << "this device has no fused batch norm and convolution";
+    GTEST_SKIP() << why_not;
   }
   const DType type = type_of(shape);
   const Tensor x(device(), shape.input, slab(0, 0, type)), y(device(), shape.output(), slab(0, 0, type)),

@@ -56,7 +56,6 @@ TEST_P(PlanTest, EverySpatialConvolutionOfDenseNet121HasPlans) {
   DENSETREE_NEEDS_SHARED(kFolder);
   const auto [device, batch, precision] = GetParam();
   const Target target = described(device);
-  const std::size_t element = precision == Precision::kBFloat16 ? 2 : 4;
   for (const Pass pass : {Pass::kForward, Pass::kBackwardData, Pass::kBackwardWeights}) {
     std::size_t largest = 0;
     std::string where;
@@ -66,10 +65,7 @@ TEST_P(PlanTest, EverySpatialConvolutionOfDenseNet121HasPlans) {
       }
       // Throws, and so fails the test, where there is none.
       const ConvolutionPlan plan = std::move(plans_for(target, shape, pass, 1).front());
-      // Engines that change layouts keep packed copies of their operands and a little more; beyond that is a surprise.
-      const auto elements = static_cast<std::size_t>(shape.input.elements() + shape.output().elements());
-      EXPECT_LE(plan.workspace_bytes(), element * elements + (std::size_t{64} << 20))
-          << shape.describe() << name_of(pass);
+      EXPECT_LE(plan.workspace_bytes(), std::size_t{256} << 20) << shape.describe() << name_of(pass);
       if (plan.workspace_bytes() >= largest) {
         largest = plan.workspace_bytes();
         where = fmt::format("{} with {}", shape.describe(), plan.name());

@@ -72,9 +72,9 @@ class CountingDevice final : public Device {
   std::unique_ptr<Convolution> make_convolution(const ConvolutionShape& s) override {
     return std::make_unique<CountingConvolution>(*this, device_.make_convolution(s));
   }
-  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& s, ChannelSlice x,
-                                                         ChannelSlice y) override {
-    auto made = device_.make_norm_convolution(s, x, y);
+  std::unique_ptr<NormConvolution> make_norm_convolution(const ConvolutionShape& s, ChannelSlice x, ChannelSlice y,
+                                                         std::string* why_not) override {
+    auto made = device_.make_norm_convolution(s, x, y, why_not);
     return made ? std::make_unique<CountingNormConvolution>(*this, std::move(made)) : nullptr;
   }
   bool prefers_fused() const override { return device_.prefers_fused(); }

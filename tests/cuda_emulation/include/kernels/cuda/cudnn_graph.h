@@ -10,6 +10,10 @@
 
 #include "kernels/device.h"
 
+namespace densetree::emulation {
+inline int plans_compiled = 0;  // by norm_convolution_plans_for
+}
+
 namespace densetree::cuda {
 
 inline void check_cudnn(cudnnStatus_t, const std::string&) {}
@@ -36,22 +40,31 @@ class ConvolutionPlan {
   std::string name_;
 };
 
+struct StoredPlan {
+  std::string name, json;
+};
+
 // x and y in their slices; in bf16 and TF32, as cuDNN has it.
 class NormConvolutionPlan {
  public:
   NormConvolutionPlan(const ConvolutionShape& shape, ChannelSlice x, ChannelSlice y) : shape_(shape), x_(x), y_(y) {}
 
   std::size_t workspace_bytes() const { return 500; }
+  const std::string& name() const { return name_; }
+  StoredPlan store() const { return {name_, "compiled"}; }
   void run(cudnnHandle_t handle, const void* x, const float* scale, const float* shift, const void* w, void* y,
            void* workspace) const;
 
  private:
   ConvolutionShape shape_;
   ChannelSlice x_, y_;
+  std::string name_ = "0";
 };
 std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target& target, const ConvolutionShape& shape,
                                                             ChannelSlice x, ChannelSlice y, std::size_t limit,
                                                             std::string* why_not);
+NormConvolutionPlan load_norm_convolution_plan(const Target& target, const ConvolutionShape& shape, ChannelSlice x,
+                                               ChannelSlice y, const StoredPlan& stored);
 
 // Two of them, where as many are asked for.
 std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionShape& shape, Pass pass,
