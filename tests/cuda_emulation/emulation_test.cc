@@ -372,6 +372,106 @@ TEST_F(EmulatedStreamTest, WaitingAllocatingAndReadingHostMemoryBreakACapture) {
   EXPECT_EQ(value, 0);
 }
 
+// A stream forked from a capture by an event and joined again by another: its work is in the graph, ordered where
+// events order it and nowhere else.
+class EmulatedForkTest : public EmulatedStreamTest {
+ protected:
+  EmulatedForkTest() { cudaEventCreateWithFlags(&joined_, cudaEventDisableTiming); }
+  ~EmulatedForkTest() override { cudaEventDestroy(joined_); }
+
+  void begin() { EXPECT_EQ(cudaStreamBeginCapture(stream_.handle, cudaStreamCaptureModeThreadLocal), cudaSuccess); }
+  void fork() {
+    EXPECT_EQ(cudaEventRecord(event_, stream_.handle), cudaSuccess);
+    EXPECT_EQ(cudaStreamWaitEvent(other_, event_, 0), cudaSuccess);
+  }
+  void join() {
+    EXPECT_EQ(cudaEventRecord(joined_, other_), cudaSuccess);
+    EXPECT_EQ(cudaStreamWaitEvent(stream_.handle, joined_, 0), cudaSuccess);
+  }
+  void copy(int* to, const int* from, cudaStream_t stream) {
+    cudaMemcpyAsync(to, from, sizeof(int), cudaMemcpyDeviceToDevice, stream);
+  }
+  // Ends the capture and runs the graph so many times: what result_ is after each.
+  std::vector<int> results_of_runs(int times) {
+    cudaGraph_t graph = nullptr;
+    EXPECT_EQ(cudaStreamEndCapture(stream_.handle, &graph), cudaSuccess);
+    if (!graph) {
+      return {};
+    }
+    cudaGraphExec_t executable = nullptr;
+    cudaGraphInstantiate(&executable, graph, 0);
+    cudaGraphDestroy(graph);
+    std::vector<int> seen;
+    for (int i = 0; i < times; ++i) {
+      cudaGraphLaunch(executable, stream_.handle);
+      synchronize();
+      seen.push_back(result_);
+    }
+    cudaGraphExecDestroy(executable);
+    return seen;
+  }
+  void expect_refused(cudaError_t why) {
+    cudaGraph_t graph = nullptr;
+    EXPECT_EQ(cudaStreamEndCapture(stream_.handle, &graph), why);
+    EXPECT_EQ(graph, nullptr);
+    cudaGetLastError();
+  }
+
+  cudaEvent_t joined_ = nullptr;
+  int value_ = 0, copied_ = 0, result_ = 0;
+};
+
+TEST_F(EmulatedForkTest, WorkBetweenForkAndJoinIsInOrder) {
+  begin();
+  queue_increment(&value_);
+  fork();
+  copy(&copied_, &value_, other_);
+  join();
+  queue_increment(&value_);
+  copy(&result_, &copied_, stream_.handle);
+  EXPECT_EQ(results_of_runs(4), (std::vector<int>{1, 3, 5, 7}));
+}
+
+TEST_F(EmulatedForkTest, WhatNoEventOrdersRunsEitherWay) {
+  begin();
+  fork();
+  copy(&result_, &value_, other_);
+  queue_increment(&value_);  // beside the copy
+  join();
+  EXPECT_EQ(results_of_runs(4), (std::vector<int>{0, 2, 2, 4}));
+}
+
+TEST_F(EmulatedForkTest, AStreamLeftUnjoinedBreaksTheCapture) {
+  begin();
+  fork();
+  queue_increment(&value_);
+  copy(&copied_, &value_, other_);
+  expect_refused(cudaErrorStreamCaptureUnjoined);
+}
+
+TEST_F(EmulatedForkTest, AJoinBeforeTheLastOfItsWorkIsNone) {
+  begin();
+  fork();
+  copy(&copied_, &value_, other_);
+  join();
+  copy(&result_, &copied_, other_);
+  expect_refused(cudaErrorStreamCaptureUnjoined);
+}
+
+TEST_F(EmulatedForkTest, EventsOfOtherTimesBreakTheCapture) {
+  EXPECT_EQ(cudaEventRecord(joined_, other_), cudaSuccess);
+  begin();
+  EXPECT_EQ(cudaStreamWaitEvent(stream_.handle, joined_, 0), cudaErrorStreamCaptureIsolation);
+  expect_refused(cudaErrorStreamCaptureInvalidated);
+  begin();
+  EXPECT_EQ(cudaEventRecord(event_, stream_.handle), cudaSuccess);
+  EXPECT_EQ(cudaEventSynchronize(event_), cudaErrorCapturedEvent);
+  expect_refused(cudaErrorStreamCaptureInvalidated);
+  begin();
+  EXPECT_EQ(cudaStreamWaitEvent(other_, event_, 0), cudaErrorCapturedEvent);  // of the capture before
+  expect_refused(cudaErrorStreamCaptureInvalidated);
+}
+
 // ---- bf16 ----------------------------------------------------------------------------------------------------------
 
 // The nearest multiple of bf16's step at |value|, by remainders; ties go to the even multiple.

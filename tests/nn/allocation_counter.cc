@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
+#include <new>
 
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define DENSETREE_COUNTS_ALLOCATIONS 1
@@ -12,7 +13,7 @@
 #endif
 
 namespace {
-std::atomic<std::int64_t> count{0};
+std::atomic<std::int64_t> count{0}, cpp_count{0};
 }
 
 namespace densetree::test {
@@ -22,6 +23,9 @@ bool counts_allocations() {
 }
 std::int64_t allocations() {
   return count.load();
+}
+std::int64_t cpp_allocations() {
+  return cpp_count.load();
 }
 
 }  // namespace densetree::test
@@ -64,4 +68,31 @@ void free(void* memory) {
 }
 
 }  // extern "C"
+
+void* operator new(std::size_t size) {
+  ++cpp_count;
+  if (void* memory = malloc(size)) {
+    return memory;
+  }
+  throw std::bad_alloc();
+}
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  ++cpp_count;
+  if (void* memory = memalign(static_cast<std::size_t>(alignment), size)) {
+    return memory;
+  }
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept {
+  free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  free(memory);
+}
+void operator delete(void* memory, std::align_val_t) noexcept {
+  free(memory);
+}
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
+  free(memory);
+}
 #endif

@@ -10,5 +10,7 @@ namespace densetree::test {
 bool counts_allocations();
 // malloc, calloc, realloc, aligned_alloc, posix_memalign and memalign calls so far, of all threads.
 std::int64_t allocations();
+// Of these the ones that C++ made by operator new. A GPU's driver allocates by malloc whenever it likes.
+std::int64_t cpp_allocations();
 
 }  // namespace densetree::test

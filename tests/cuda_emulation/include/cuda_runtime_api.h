@@ -3,7 +3,8 @@
 //
 // A stream holds its work back until somebody waits for it, which is as late as a GPU may be: whoever reads results
 // without waiting, or changes what a queued call has yet to read, sees it. A capture is as strict as on a GPU: what
-// waits or allocates breaks it off.
+// waits or allocates breaks it off, and streams that an event has forked from it have to be joined again. What a graph
+// leaves unordered runs in another order in every other launch.
 #pragma once
 
 #include <algorithm>
@@ -34,6 +35,9 @@ enum cudaError_t {
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorStreamCaptureUnjoined = 904,
+  cudaErrorStreamCaptureIsolation = 905,
+  cudaErrorCapturedEvent = 907,
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
@@ -52,14 +56,23 @@ struct CUstream_st {
   std::deque<std::function<void()>> queued;
   std::int64_t added = 0, done = 0;
 };
-struct CUevent_st {  // a place in a stream; where none was recorded, there is nothing to wait for
+using Nodes = std::set<std::size_t>;  // of a graph
+struct CUevent_st {                   // a place in a stream; where none was recorded, there is nothing to wait for
   CUstream_st* stream = nullptr;
   std::int64_t place = 0;
+  int capture = 0;  // the number of the capture that it was recorded in; then, what lies before it there
+  Nodes before = {};
 };
 struct CUgraph_st {
-  std::vector<std::function<void()>> work;
+  struct Node {
+    std::function<void()> work;
+    Nodes after;
+  };
+  std::vector<Node> nodes;
 };
-struct CUgraphExec_st : CUgraph_st {};
+struct CUgraphExec_st : CUgraph_st {
+  int launches = 0;
+};
 using cudaStream_t = CUstream_st*;
 using cudaEvent_t = CUevent_st*;
 using cudaGraph_t = CUgraph_st*;
@@ -73,10 +86,19 @@ inline cudaError_t last_error = cudaSuccess;  // what cudaGetLastError() answers
 inline std::string launch_failure;            // what went wrong in a grid
 inline std::set<cudaStream_t> streams;
 inline std::map<const std::byte*, std::size_t> pinned;  // host memory that a GPU reaches, and its bytes
-inline cudaStream_t capturing = nullptr;
-inline CUgraph_st captured;
-inline bool capture_is_broken = false;
+
+struct Capture {
+  cudaStream_t origin = nullptr;
+  std::map<cudaStream_t, Nodes> ends;  // of the streams that take part: what their next work comes after
+  CUgraph_st graph;
+  bool broken = false;
+};
+inline Capture capture;
+inline int captures = 0;  // the number of the one under way, or of the last
+
 inline int graphs_instantiated = 0;
+// True: what is queued is counted and not carried out, and memory is not touched. So a step of any size can be counted.
+inline bool counts_only = false;
 
 inline cudaError_t refuse(cudaError_t error) {
   return last_error = error;
@@ -84,11 +106,57 @@ inline cudaError_t refuse(cudaError_t error) {
 
 // Of a call that no capture allows.
 inline cudaError_t unless_capturing() {
-  if (!capturing) {
+  if (!capture.origin) {
     return cudaSuccess;
   }
-  capture_is_broken = true;
+  capture.broken = true;
   return refuse(cudaErrorStreamCaptureUnsupported);
+}
+inline cudaError_t break_capture(cudaError_t error) {
+  capture.broken = true;
+  return refuse(error);
+}
+inline bool is_captured(cudaStream_t stream) {
+  return capture.origin && capture.ends.contains(stream);
+}
+
+// Nodes and all that lies before them.
+inline Nodes with_all_before(const CUgraph_st& graph, const Nodes& nodes) {
+  Nodes all = nodes;
+  for (std::size_t i = graph.nodes.size(); i-- > 0;) {  // a node comes after earlier ones only
+    if (all.contains(i)) {
+      all.insert(graph.nodes[i].after.begin(), graph.nodes[i].after.end());
+    }
+  }
+  return all;
+}
+
+// One of the orders that a graph allows: of the nodes that can run next, the one captured first or the one captured
+// last.
+inline std::vector<std::size_t> order_of(const CUgraph_st& graph, bool last_first) {
+  std::vector<std::size_t> order, waits_for(graph.nodes.size());
+  std::vector<Nodes> followers(graph.nodes.size());
+  Nodes ready;
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    waits_for[i] = graph.nodes[i].after.size();
+    for (const std::size_t before : graph.nodes[i].after) {
+      followers[before].insert(i);
+    }
+    if (waits_for[i] == 0) {
+      ready.insert(i);
+    }
+  }
+  while (!ready.empty()) {
+    const std::size_t next = last_first ? *ready.rbegin() : *ready.begin();
+    ready.erase(next);
+    order.push_back(next);
+    for (const std::size_t follower : followers[next]) {
+      if (--waits_for[follower] == 0) {
+        ready.insert(follower);
+      }
+    }
+  }
+  return order;
 }
 
 inline bool is_pinned(const void* memory) {
@@ -121,8 +189,13 @@ inline void enqueue(cudaStream_t stream, std::function<void()> work) {
   if (!stream) {
     finish_all();
     work();
-  } else if (stream == capturing) {
-    captured.work.push_back(std::move(work));
+  } else if (is_captured(stream)) {
+    Nodes& end = capture.ends[stream];
+    capture.graph.nodes.push_back({std::move(work), end});
+    end = {capture.graph.nodes.size() - 1};
+  } else if (counts_only) {
+    finish(stream, stream->added);
+    stream->done = ++stream->added;
   } else {
     stream->queued.push_back(std::move(work));
     ++stream->added;
@@ -159,6 +232,12 @@ inline const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorStreamCaptureUnsupported";
     case cudaErrorStreamCaptureInvalidated:
       return "cudaErrorStreamCaptureInvalidated";
+    case cudaErrorStreamCaptureUnjoined:
+      return "cudaErrorStreamCaptureUnjoined";
+    case cudaErrorStreamCaptureIsolation:
+      return "cudaErrorStreamCaptureIsolation";
+    case cudaErrorCapturedEvent:
+      return "cudaErrorCapturedEvent";
   }
   return "an unknown error";
 }
@@ -205,7 +284,9 @@ inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   if (!*memory) {
     return densetree::emulation::refuse(cudaErrorMemoryAllocation);
   }
-  std::memset(*memory, 0xFF, rounded);
+  if (!densetree::emulation::counts_only) {
+    std::memset(*memory, 0xFF, rounded);
+  }
   return cudaSuccess;
 }
 inline cudaError_t cudaFree(void* memory) {
@@ -288,10 +369,17 @@ inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  *event = {stream, stream->added};
-  return densetree::emulation::unless_capturing();  // forks within a capture are not emulated
+  if (densetree::emulation::is_captured(stream)) {
+    *event = {stream, 0, densetree::emulation::captures, densetree::emulation::capture.ends[stream]};
+  } else {
+    *event = {stream, stream->added};
+  }
+  return cudaSuccess;
 }
 inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->capture != 0) {
+    return densetree::emulation::break_capture(cudaErrorCapturedEvent);
+  }
   if (const cudaError_t status = densetree::emulation::unless_capturing(); status != cudaSuccess) {
     return status;
   }
@@ -299,8 +387,19 @@ inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return cudaGetLastError();
 }
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  densetree::emulation::enqueue(stream, [until = *event] { densetree::emulation::finish(until); });
-  return densetree::emulation::unless_capturing();
+  using namespace densetree::emulation;
+  if (event->capture != 0) {  // the stream takes part from here on
+    if (!capture.origin || event->capture != captures) {
+      return break_capture(cudaErrorCapturedEvent);
+    }
+    capture.ends[stream].insert(event->before.begin(), event->before.end());
+    return cudaSuccess;
+  }
+  if (event->stream && is_captured(stream)) {  // a graph cannot wait for what is queued outside of it
+    return break_capture(cudaErrorStreamCaptureIsolation);
+  }
+  enqueue(stream, [until = *event] { finish(until); });
+  return cudaSuccess;
 }
 
 // Everything that is queued takes a millisecond.
@@ -314,17 +413,24 @@ inline cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCapture
   if (const cudaError_t status = densetree::emulation::unless_capturing(); status != cudaSuccess) {
     return status;
   }
-  densetree::emulation::capturing = stream;
+  densetree::emulation::capture = {.origin = stream, .ends = {{stream, {}}}, .graph = {}};
+  ++densetree::emulation::captures;
   return cudaSuccess;
 }
-inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
-  densetree::emulation::capturing = nullptr;
-  CUgraph_st work = std::exchange(densetree::emulation::captured, {});
-  if (std::exchange(densetree::emulation::capture_is_broken, false)) {
-    *graph = nullptr;
-    return densetree::emulation::refuse(cudaErrorStreamCaptureInvalidated);
+inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  using namespace densetree::emulation;
+  *graph = nullptr;
+  Capture ended = std::exchange(capture, {});
+  if (ended.broken || ended.origin != stream) {
+    return refuse(cudaErrorStreamCaptureInvalidated);
   }
-  *graph = new CUgraph_st(std::move(work));
+  const Nodes joined = with_all_before(ended.graph, ended.ends[stream]);
+  for (const auto& [forked, end] : ended.ends) {
+    if (!std::includes(joined.begin(), joined.end(), end.begin(), end.end())) {
+      return refuse(cudaErrorStreamCaptureUnjoined);
+    }
+  }
+  *graph = new CUgraph_st(std::move(ended.graph));
   return cudaSuccess;
 }
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
@@ -333,8 +439,9 @@ inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t
   return cudaSuccess;
 }
 inline cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  for (const std::function<void()>& work : executable->work) {
-    densetree::emulation::enqueue(stream, work);
+  const bool last_first = ++executable->launches % 2 == 0;
+  for (const std::size_t node : densetree::emulation::order_of(*executable, last_first)) {
+    densetree::emulation::enqueue(stream, executable->nodes[node].work);
   }
   return cudaSuccess;
 }
