@@ -1,9 +1,10 @@
 # Decides whether the CUDA device is built and finds what it needs: nvcc, the toolkit's static runtime and cuBLASLt, and
 # cuDNN (9.8 or later). Sets DENSETREE_HAVE_CUDA and defines CuDNN::CuDNN, CublasLt::CublasLt and densetree_cuda_options.
 #
-# By default one GPU architecture is compiled to machine code and every other one since Turing is served by PTX, which
-# the driver compiles when it is first run; that keeps builds short. Releases carry code for all (preset cuda-all).
-set(DENSETREE_CUDA_ARCHITECTURES "90-real;75-virtual" CACHE STRING
+# By default machine code is made for the data centre's GPUs (A100 and with it every later Ampere and Ada, H100, H200), and
+# all others since Turing are served by PTX, which their driver compiles when it is first run; that keeps builds short.
+# Releases carry code for all (preset cuda-all).
+set(DENSETREE_CUDA_ARCHITECTURES "80-real;90-real;75-virtual" CACHE STRING
   "GPU architectures to compile for, as in CMAKE_CUDA_ARCHITECTURES")
 set(DENSETREE_HAVE_CUDA OFF)
 set(why_not "DENSETREE_CUDA is OFF")

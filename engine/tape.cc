@@ -70,6 +70,16 @@ void Tape::add(std::unique_ptr<Operation> operation) {
 
 // ---- Freezing
 
+std::string Tape::implementations() const {
+  std::string text;
+  for (const auto& operation : operations_) {
+    if (const std::string what = operation->implementation(); !what.empty()) {
+      text += fmt::format("{}: {}\n", operation->name(), what);
+    }
+  }
+  return text;
+}
+
 void Tape::freeze(bool with_backward) {
   check(schedule_.empty() && !operations_.empty(), "tape: freeze() needs a built tape, once");
   schedule_forward();

@@ -66,6 +66,8 @@ class Operation {
   explicit Operation(std::string name) : name_(std::move(name)) {}
   virtual ~Operation() = default;
   const std::string& name() const { return name_; }
+  // What the device computes it with, where that can differ from machine to machine; else empty.
+  virtual std::string implementation() const { return ""; }
 
   virtual Uses forward_uses() const = 0;
   virtual void forward(const Run& run) = 0;
@@ -121,6 +123,8 @@ class Tape {
   const std::vector<Step>& schedule() const { return schedule_; }
   std::size_t forward_steps() const { return forward_steps_; }  // the rest of the schedule is backward
   const std::string& operation_name(int index) const { return operations_[index]->name(); }
+  // "features.conv0: cuDNN 91900: engine 22, …", a line each, of operations that say what computes them.
+  std::string implementations() const;
 
  private:
   struct Storage {

@@ -72,6 +72,8 @@ struct ConvolutionShape {
 class Convolution {
  public:
   virtual ~Convolution() = default;
+  // What computes its passes, for logs: two runs give the same bits only with the same.
+  virtual std::string implementation() const = 0;
   virtual std::size_t workspace_bytes() const = 0;  // for the hungriest of the three below
   virtual void forward(const View& x, const float* w, const View& y, void* workspace) = 0;
   // Overwrites dx. A device may refuse it for an input_use of kInput: nobody asks for the gradient of an image.
@@ -119,6 +121,7 @@ class NormConvolution {
     GradientSums sums;
     float *dw = nullptr, *dgamma = nullptr, *dbeta = nullptr;
   };
+  virtual std::string implementation() const = 0;   // as Convolution's
   virtual std::size_t workspace_bytes() const = 0;  // for the hungrier of the two below
   virtual void forward(const View& x, const Affine& affine, const float* w, const View& y, const Output& output,
                        void* workspace) = 0;

@@ -168,6 +168,7 @@ Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions opti
           last().filename().string());
     check_same_settings(config, settings);
     restore();
+    write_implementations();
     return;
   }
   check(!fs::exists(config) && !fs::exists(last()),
@@ -183,7 +184,20 @@ Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions opti
     }
   }
   write_file(config, settings);
+  write_implementations();
   save(last(), true);  // a kill during the first epoch is resumed like any other
+}
+
+// What computes the convolutions here. Where that is not what the run was computed with before, a resumed run differs
+// in its last bits from one that was not interrupted.
+void Trainer::write_implementations() const {
+  const fs::path file = run_ / "implementations.txt";
+  const std::string here = model_.plan().training()->tape.implementations();
+  if (fs::exists(file) && read_file(file) != here && listener_.note) {
+    listener_.note(fmt::format("other implementations of convolutions than before, so last bits may differ; see {}",
+                               file.string()));
+  }
+  write_file(file, here);
 }
 
 bool Trainer::train(const std::atomic<bool>& stop) {

@@ -87,6 +87,7 @@ class Trainer {
   void save(const std::filesystem::path& path, bool state);
   void restore();
   void write_metrics() const;
+  void write_implementations() const;
   double rate() const;
   std::filesystem::path last() const { return run_ / "checkpoint-last.safetensors"; }
   std::filesystem::path best() const { return run_ / "checkpoint-best.safetensors"; }

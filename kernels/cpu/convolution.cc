@@ -53,6 +53,7 @@ struct Pass {
   dnnl::primitive primitive, reorder;
   memory source, destination, packed, plain, scratch;
   std::size_t packed_bytes = 0, scratch_bytes = 0;
+  std::string name;  // oneDNN's own: "jit_1x1:avx512_core"
 };
 
 class OneDnnConvolution final : public Convolution {
@@ -74,6 +75,13 @@ class OneDnnConvolution final : public Convolution {
     } catch (const dnnl::error& e) {
       fail("{}: oneDNN cannot prepare it: {}", shape.describe(), e.what());
     }
+  }
+
+  std::string implementation() const override {
+    const dnnl_version_t* version = dnnl_version();
+    const std::string forward =
+        fmt::format("oneDNN {}.{}.{}: {}", version->major, version->minor, version->patch, forward_.name);
+    return shape_.training ? fmt::format("{}, backward {} and {}", forward, data_.name, weights_.name) : forward;
   }
 
   std::size_t workspace_bytes() const override {
@@ -159,6 +167,7 @@ class OneDnnConvolution final : public Convolution {
                      bool from_plain) {
     const auto make = [](const memory::desc& desc) { return memory(desc, cpu_engine(), DNNL_MEMORY_NONE); };
     pass.primitive = std::move(primitive);
+    pass.name = descriptor.impl_info_str();
     pass.source = make(source);
     pass.destination = make(destination);
     pass.packed = make(packed);

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include "kernels/core/error.h"
+#include "kernels/cuda/architectures.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/cuda_operations.h"
 #include "kernels/cuda/kernel_image.h"
@@ -45,11 +46,19 @@ std::string missing_code(const cudaDeviceProp& properties) {
   if (status == cudaSuccess) {
     return "";
   }
-  return fmt::format(
-      "this build carries code for {}, not for compute capability {}.{} of {} ({}); configure with "
-      "-DDENSETREE_CUDA_ARCHITECTURES={}{}-real",
-      DENSETREE_CUDA_ARCHITECTURES, properties.major, properties.minor, properties.name, cudaGetErrorString(status),
-      properties.major, properties.minor);
+  return fmt::format("{}: {} ({})", properties.name,
+                     cuda::code_note(DENSETREE_CUDA_ARCHITECTURES, properties.major, properties.minor),
+                     cudaGetErrorString(status));
+}
+
+// Hardware, and what it lacks of what this build can do.
+std::string description(const cudaDeviceProp& properties) {
+  std::string text = hardware(properties);
+  for (const std::string& note : {cuda::precision_note(properties.major, properties.minor),
+                                  cuda::code_note(DENSETREE_CUDA_ARCHITECTURES, properties.major, properties.minor)}) {
+    text += note.empty() ? "" : "; " + note;
+  }
+  return text;
 }
 
 }  // namespace
@@ -83,7 +92,7 @@ DeviceStatus cuda_status(int index) {
   }
   const std::string missing = missing_code(properties);
   status.available = missing.empty();
-  status.detail = status.available ? hardware(properties) : missing;
+  status.detail = status.available ? description(properties) : missing;
   return status;
 }
 
@@ -140,9 +149,8 @@ std::string CudaDevice::why_not(Precision precision) const {
   int major = 0, minor = 0;
   check_call(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, stream_.device), "why_not");
   check_call(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, stream_.device), "why_not");
-  return major >= 8 ? ""
-                    : fmt::format("{} needs compute capability 8.0 or later; cuda:{} has {}.{}", name_of(precision),
-                                  stream_.device, major, minor);
+  const std::string note = cuda::precision_note(major, minor);
+  return note.empty() ? "" : fmt::format("cuda:{} computes in {}", stream_.device, note);
 }
 
 Layout CudaDevice::layout(Use use) const {

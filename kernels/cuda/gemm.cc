@@ -105,6 +105,21 @@ GemmDescription::GemmDescription(const GemmShape& shape) {
   transpose(CUBLASLT_MATMUL_DESC_TRANSB, shape.transpose_a);
 }
 
+std::string Gemm::name() const {
+  std::string text;
+  for (const auto& [attribute, what] : {std::pair{CUBLASLT_ALGO_CONFIG_ID, "algorithm"},
+                                        {CUBLASLT_ALGO_CONFIG_TILE_ID, "tile"},
+                                        {CUBLASLT_ALGO_CONFIG_STAGES_ID, "stages"},
+                                        {CUBLASLT_ALGO_CONFIG_SPLITK_NUM, "split"}}) {
+    std::int32_t value = 0;
+    std::size_t written = 0;
+    check_cublas(cublasLtMatmulAlgoConfigGetAttribute(&algorithms_[taken_], attribute, &value, sizeof value, &written),
+                 what_);
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", what, value);
+  }
+  return text;
+}
+
 Gemm::Gemm(cublasLtHandle_t handle, int device, const GemmShape& shape, std::size_t workspace_bytes, std::size_t limit)
     : what_(fmt::format("{} on cuda:{}", shape.describe(), device)),
       description_(shape),

@@ -79,6 +79,7 @@ class Gemm {
 
   std::size_t algorithms() const { return algorithms_.size(); }
   void take(std::size_t algorithm) { taken_ = algorithm; }
+  std::string name() const;  // of the algorithm taken: "algorithm 21, tile 20, stages 4, split 1"
   // c = alpha·op(a)·op(b), or c += … . The workspace begins on a 256-byte boundary.
   void run(cublasLtHandle_t handle, cudaStream_t stream, float alpha, const void* a, const void* b, GradMode mode,
            void* c, void* workspace) const;

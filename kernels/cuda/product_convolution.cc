@@ -22,6 +22,10 @@ class ProductConvolution final : public CheckedConvolution {
     }
   }
 
+  std::string implementation() const override {
+    const std::string forward = fmt::format("cuBLASLt {}: {}", cublasLtGetVersion(), forward_.name());
+    return shape().training ? fmt::format("{}; backward {} and {}", forward, data_->name(), weights_->name()) : forward;
+  }
   std::size_t workspace_bytes() const override { return packed_bytes() + gemm_workspace_; }
 
  private:

@@ -179,6 +179,27 @@ TEST_P(TrainerTest, StoppedAnywhereAndResumedIsTheSameRun) {
   }
 }
 
+TEST_P(TrainerTest, SaysWhereOtherConvolutionsGoOn) {
+  TrainOptions o = options();
+  o.epochs = 1;
+  int told = 0;
+  TrainListener listener;
+  listener.note = [&](const std::string& note) {
+    told += note.find("last bits may differ; see ") != std::string::npos;
+  };
+  trainer(o, "run", false, listener);
+  const std::string name = "run/implementations.txt", here = file(name);
+  EXPECT_NE(here.find("features.conv0: "), std::string::npos) << here;
+  EXPECT_NE(here.find("features.transition2.conv: "), std::string::npos) << here;
+  EXPECT_NE(here.find(GetParam() == "cpu" ? "oneDNN " : "cuDNN "), std::string::npos) << here;
+  trainer(o, "run", true, listener);
+  EXPECT_EQ(told, 0);
+  write_file(folder_ / name, "features.conv0: elsewhere\n");
+  trainer(o, "run", true, listener);
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(file(name), here);
+}
+
 TEST_P(TrainerTest, ACheckpointHoldsTheLossesOfItsSteps) {
   TrainOptions o = options();
   o.epochs = 1, o.checkpoint_steps = 3;
