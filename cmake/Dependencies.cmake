@@ -1,7 +1,7 @@
 # Everything the project links. tools/setup.sh installs all of it from the system's package manager.
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
-find_package(OneDNN 2...<3 REQUIRED)  # 3 makes primitives another way
+find_package(OneDNN 2.6...<4 REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(nlohmann_json REQUIRED)
