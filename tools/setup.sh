@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what densetree needs to build, from the system's own packages (apt; tried on Debian 12).
+# Installs what densetree needs to build, from the system's own packages (apt; tried on Debian 12 and 13).
 # Only what is missing is installed, so a second call needs neither network nor rights. A CUDA toolkit is never
 # installed: it is used where nvcc is found.
 #
@@ -50,7 +50,7 @@ case "${1-}" in
 esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-  fail "this script knows Debian and Ubuntu only. Install a C++20 compiler, CMake 3.22, Ninja, oneDNN 2.x, libpng," \
+  fail "this script knows Debian and Ubuntu only. Install a C++20 compiler, CMake 3.22, Ninja, oneDNN 2.6 or later, libpng," \
     "libjpeg, zlib, nlohmann-json, toml++, CLI11, fmt, spdlog, GoogleTest and Google Benchmark, then build with" \
     "'cmake --preset release && cmake --build --preset release'."
 fi
@@ -75,7 +75,7 @@ as_root apt-get update -q ||
 
 for name in "${missing[@]}"; do
   if ! apt-cache show --no-all-versions "$name" >/dev/null 2>&1; then
-    fail "this system has no package '$name'. Debian 12 does" \
+    fail "this system has no package '$name'. Debian 12 and later do" \
       "(on Ubuntu, the 'universe' component must be enabled)."
   fi
 done
