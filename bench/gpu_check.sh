@@ -119,11 +119,15 @@ except ImportError:
     pass
 PYTHON
 }
-if ldd "$build"/bin/densetree "$build"/lib/*.so 2> /dev/null | grep -q 'not found'; then
+# Libraries that the files need and that are not found.
+lacking() { ldd "$@" 2> /dev/null | sed -n 's/^[[:space:]]*\([^ ]*\) => not found.*/\1/p' | sort -u | paste -sd ' '; }
+if [[ -n $(lacking "$build"/bin/densetree "$build"/lib/*.so) ]]; then
   LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$(packaged_libraries):/usr/local/cuda/lib64"
   export LD_LIBRARY_PATH
-  missing="$(ldd "$build/bin/densetree" | grep 'not found')"
-  [[ -z $missing ]] || fail "$build/bin/densetree lacks $missing"
+  missing="$(lacking "$build/bin/densetree")"
+  [[ -z $missing ]] || fail "this build needs $missing, which neither the system nor ${python:-python3}'s packages have;" \
+    "install cuDNN 9 and cuBLAS (PyTorch for CUDA brings both; --python names its interpreter)," \
+    "or bring a build without CUDA (bench/gpu_pack.sh --architectures none)"
 fi
 [[ -z $shared ]] || export DENSETREE_SHARED="$shared"
 # Algorithms are the libraries' first choices, but for benchmarks that say so; what those find stays here.

@@ -52,6 +52,14 @@ holds "$work/good" 'len(s["source_sha256"]) == 64 and s["environment"]["devices"
 holds "$work/good" '"results/logs/resume.log" in archive and "results/stages/move.json" in archive'
 grep -q '| determinism | passed |' "$work/good/summary.md" || fail "summary.md does not tell of determinism"
 
+# A build that cannot start here: what it lacks is said before any stage begins, however much there is to read.
+mkdir -p "$work/bare"
+printf '#!/bin/sh\nprintf "\\tlibcudnn.so.9 => not found\\n"\nseq -f "\tlib%%.0f.so => /lib/some.so" 20000\n' \
+  > "$work/bare/ldd"
+chmod +x "$work/bare/ldd"
+PATH="$work/bare:$PATH" checks 1 --build "$work/build" --out "$work/lacks" --stages environment
+grep -q 'error: this build needs libcudnn.so.9, which neither' "$work/err" || fail "no word of the library that is missing"
+
 # The plan tells every stage with its limit.
 "$root/bench/gpu_check.sh" --plan > "$work/plan" || fail "--plan ended with $?"
 grep -q '^kernels .*float64' "$work/plan" || fail "--plan does not tell of the kernels"
