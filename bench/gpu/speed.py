@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from machine import cards
+from stage import why_failed
 
 MEMORY = ("shared", "store", "recompute")
 TUNED = {"DENSETREE_AUTOTUNE": "1"}  # PyTorch chooses its convolutions by timing them, too
@@ -37,7 +38,7 @@ class Sizes:
 def google(stage, what, *command, **more):
     """Runs a Google Benchmark program; its rows by name, and the whole report in the results."""
     done = stage.run(*command, "--benchmark_format=json", **more)
-    if not stage.check(what, done.returncode == 0, done.stderr.strip()[-300:] if done.returncode else ""):
+    if not stage.check(what, done.returncode == 0, why_failed(done)):
         return {}
     report = json.loads(done.stdout)
     (stage.out / "bench" / f"{what.replace(' ', '-')}.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -56,7 +57,7 @@ def compare(stage, name, what, precision, *more):
                          "--device", stage.device, "--python", stage.settings.python, "--bench-step",
                          stage.program("bench_step"), *sizes.flags(), "--rounds", sizes.rounds, "--turn", sizes.turn,
                          "--warmup", "5", "--out", report, *more, limit=stage.left())
-        said = done.stderr.strip()[-300:] if done.returncode else ""
+        said = why_failed(done)
     except subprocess.TimeoutExpired:
         said = "was not through in time"
     if not stage.check(f"compare {name}", report.exists(), said):
@@ -207,7 +208,7 @@ def operations(stage):
     sizes = Sizes(stage)
     done = stage.run(stage.program("bench_step"), "--profile", "--device", stage.device, *sizes.flags(), "--steps", "3",
                      "--memory", "store", "--precision", sizes.precision)
-    if stage.check("profile", done.returncode == 0, done.stderr.strip()[-300:]):
+    if stage.check("profile", done.returncode == 0, why_failed(done)):
         (stage.out / "bench" / "operations.txt").write_text(done.stdout)
         for table in parse_profile(done.stdout):
             stage.figure(f"operations.{table['title'].partition('/')[0]}", table)
@@ -254,7 +255,7 @@ def memory(stage):
         report = stage.out / "bench" / f"memory-recompute-{precision}.json"
         done = stage.run(stage.program("bench_memory_recompute"), "--device", stage.device, "--precision", precision,
                          *sizes.depths, "--out", report)
-        if stage.check(f"memory modes {precision}", done.returncode == 0, done.stderr.strip()[-300:]):
+        if stage.check(f"memory modes {precision}", done.returncode == 0, why_failed(done)):
             stage.figure(f"memory_modes.{precision}", json.loads(report.read_text())["rows"])
 
 
@@ -289,7 +290,7 @@ def batches(stage):
             done = stage.run(stage.program("densetree"), "plan", "--arch", sizes.arch, "--batch-size", "1",
                              "--image-size", sizes.image, "--memory", mode, "--precision", precision, "--budget",
                              budget, "--json", "--device", stage.device)
-            if stage.check(f"plan {precision} {mode}", done.returncode == 0, done.stderr.strip()[-300:]):
+            if stage.check(f"plan {precision} {mode}", done.returncode == 0, why_failed(done)):
                 stage.figure(f"largest_batch.{precision}.{mode}", json.loads(done.stdout)["largest_batch"])
 
 
@@ -298,5 +299,5 @@ def ceilings(stage):
         return stage.skip_all("needs a GPU, and torch")
     done = stage.run(stage.settings.python, "-B", stage.root / "bench/torch_ceilings.py", *Sizes(stage).ceilings,
                      env=os.environ | {"CUDA_VISIBLE_DEVICES": stage.device.partition(":")[2] or "0"})
-    if stage.check("ceilings by PyTorch", done.returncode == 0, done.stderr.strip()[-300:]):
+    if stage.check("ceilings by PyTorch", done.returncode == 0, why_failed(done)):
         stage.figure("ceilings", json.loads(done.stdout.strip().splitlines()[-1]))

@@ -23,6 +23,15 @@ class Broken(Exception):
     """The stage cannot go on; the text says why."""
 
 
+def why_failed(done):
+    """How a program ended, and its last words; empty where it ended well."""
+    if done.returncode == 0:
+        return ""
+    said = (done.stderr or "").strip()[-300:] or "no word"
+    how = f"killed by {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"status {done.returncode}"
+    return f"{how}: {said}"
+
+
 class Stage:
     def __init__(self, name, settings):
         self.settings, self.root, self.build = settings, settings.root, settings.build
@@ -108,9 +117,7 @@ class Stage:
         """As run, for what the rest of the stage needs."""
         done = self.run(*command, **more)
         if done.returncode != 0:
-            said = done.stderr.strip().splitlines()
-            raise Broken(f"{shlex.join(map(str, command))} ended with status {done.returncode}: "
-                         f"{said[-1] if said else 'no word'}")
+            raise Broken(f"{shlex.join(map(str, command))}: {why_failed(done)}")
         return done
 
     def program(self, name):

@@ -84,8 +84,10 @@ for case in re.search("--gtest_filter=(.*)", open(sys.argv[1].split("=")[1]).rea
     else:
         print(f"[       OK ] {case} (0 ms)", flush=True)
 PROGRAM
-chmod +x "$work/tests/bin/kernels_tests"
-DENSETREE_CHECK_QUIET=2 checks 1 --build "$work/tests" --out "$work/cases" --stages kernels,environment
+printf '#!/bin/sh\nkill -SEGV $$\n' > "$work/tests/bin/bench_tree"
+chmod +x "$work/tests/bin/"*_{tests,tree}
+DENSETREE_CHECK_QUIET=2 checks 1 --build "$work/tests" --out "$work/cases" --stages kernels,tree,environment
+holds "$work/cases" 'stages["tree"]["checks"][-1]["detail"] == "killed by SIGSEGV: no word"'
 holds "$work/cases" 'stages["kernels"]["figures"]["kernels_tests"]["passed"] == 5'
 holds "$work/cases" 'sorted(name.split(".")[1] for name in stages["kernels"]["figures"]["kernels_tests"]["failed"]) == ["bad", "crash", "hang"]'
 holds "$work/cases" 'stages["environment"]["status"] == "passed"'
