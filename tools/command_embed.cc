@@ -93,10 +93,10 @@ Done embed_data(Device& device, const Flags& flags) {
 }
 
 Done embed_images(Device& device, const Flags& flags) {
-  const std::vector<fs::path> images = find_images(flags.images);
+  const std::vector<ImageFile> images = find_images(flags.images);
   std::vector<std::string> names;
-  for (const fs::path& image : images) {
-    names.push_back(image.string());
+  for (const ImageFile& image : images) {
+    names.push_back(image.path.string());
   }
   const TrainedModel trained(device, flags.run, batch_of(flags, images.size()));
   nn::Model& model = *trained.model;
@@ -111,7 +111,7 @@ Done embed_images(Device& device, const Flags& flags) {
     const std::size_t count = std::min(batch, images.size() - begin);
     stored.resize(count * pixels);
     for (std::size_t i = 0; i < count; ++i) {
-      data::resize_area(data::decode_image(images[begin + i]), static_cast<int>(o.source_size),
+      data::resize_area(data::decode_image(images[begin + i].path), static_cast<int>(o.source_size),
                         std::span(stored).subspan(i * pixels, pixels));
     }
     model.set_images(stored, std::vector<ImageTransform>(count, resize_transform(o.source_size, o.image_size)), false);

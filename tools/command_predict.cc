@@ -73,12 +73,12 @@ class Prediction {
   }
 
   // Adds an image to the batch, which is answered when it is full.
-  void add(const fs::path& image, data::GreyImage grey) {
+  void add(const ImageFile& image, data::GreyImage grey) {
     const nn::ModelOptions& o = trained_.model->options();
     const auto pixels = static_cast<std::size_t>(o.source_size * o.source_size);
     batch_.resize((images_.size() + 1) * pixels);
     data::resize_area(grey, static_cast<int>(o.source_size), std::span(batch_).last(pixels));
-    images_.push_back({image, flags_.heatmap.empty() ? data::GreyImage{} : std::move(grey)});
+    images_.push_back({image.path, image.name, flags_.heatmap.empty() ? data::GreyImage{} : std::move(grey)});
     if (images_.size() == static_cast<std::size_t>(o.batch_size)) {
       flush();
     }
@@ -110,7 +110,7 @@ class Prediction {
 
  private:
   struct Image {
-    fs::path path;
+    fs::path path, name;
     data::GreyImage grey;  // where a heat map is drawn
   };
 
@@ -154,8 +154,9 @@ class Prediction {
     for (const std::int32_t node : nodes) {
       const std::vector<double> gradient = tree::score_gradient(tree_, node, pooling_, scores);
       const data::HeatMap map = nn::activation_map(features.subspan(i * size, size), shape, classifier_, gradient);
-      const fs::path path =
-          fs::path(flags_.heatmap) / fmt::format("{}.{}.png", images_[i].path.stem().string(), tree_.node(node).name);
+      const fs::path path = fs::path(flags_.heatmap) / images_[i].name.parent_path() /
+                            fmt::format("{}.{}.png", images_[i].name.stem().string(), tree_.node(node).name);
+      make_folder(path.parent_path());
       data::write_png(path, data::overlay(images_[i].grey, map));
       written.push_back(path);
     }
@@ -234,20 +235,23 @@ void print_fault(const Common& common, const fs::path& image, const std::string&
 }
 
 void run(const Common& common, Flags flags) {
-  const std::vector<fs::path> images = find_images(flags.images);
+  const std::vector<ImageFile> images = find_images(flags.images);
   check(!flags.confidence || !flags.calibration.empty(), "--confidence needs --calibration: a score is no confidence");
   check(flags.heatmap_nodes.empty() || !flags.heatmap.empty(), "--heatmap-node needs --heatmap DIR");
+  if (!flags.heatmap.empty()) {
+    check_names_differ(images);
+  }
   flags.batch_size = std::min(flags.batch_size, static_cast<std::int64_t>(images.size()));
   const auto device = common.open_device();
   Prediction prediction(common, flags, *device);
   std::size_t unreadable = 0;
-  for (const fs::path& image : images) {
+  for (const ImageFile& image : images) {
     std::optional<data::GreyImage> grey;
     try {
-      grey = data::decode_image(image);
+      grey = data::decode_image(image.path);
     } catch (const Error& e) {
       prediction.flush();  // keeps the output in order
-      print_fault(common, image, e.what());
+      print_fault(common, image.path, e.what());
       ++unreadable;
     }
     if (grey) {

@@ -83,7 +83,8 @@ void add_prepare(CLI::App& app, const Common& common) {
   test_fraction->capture_default_str();
   command->add_option("--val-fraction", options->split.val_fraction, "of the patients that are not for testing")
       ->capture_default_str();
-  auto* seed = command->add_option("--split-seed", options->split.seed, "draws the split; without it --seed does");
+  auto* seed = command->add_option("--split-seed", options->split.seed, "draws the split; without it --seed does")
+                   ->check(seed_range());
   auto* train_val = command->add_option("--train-val-list", options->split.train_val_list,
                                         "image names for training and validation, one a line");
   auto* test = command->add_option("--test-list", options->split.test_list, "image names for testing, one a line");

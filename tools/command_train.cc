@@ -1,4 +1,3 @@
-#include <toml++/toml.h>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -11,6 +10,7 @@
 #include "tools/network_flags.h"
 #include "tools/progress.h"
 #include "tools/scored_input.h"
+#include "tools/toml_settings.h"
 #include "tree/metrics.h"
 
 namespace densetree::tools {
@@ -129,36 +129,23 @@ void run(const Common& common, Flags flags, std::uint64_t seed) {
 std::uint64_t read_settings(CLI::App& command, const Flags& flags) {
   const std::filesystem::path file = std::filesystem::path(flags.run) / "config.toml";
   check(std::filesystem::exists(file), "{} is not a run to resume: it has no config.toml", flags.run);
-  toml::table table;
-  try {
-    table = toml::parse_file(file.string());
-  } catch (const toml::parse_error& e) {
-    fail("{}:{}: {}", file.string(), e.source().begin.line, std::string(e.description()));
-  }
-  const toml::table* settings = table["train"].as_table();
-  check(settings != nullptr, "{}: it has no section [train]", file.string());
-  const auto seed = table["seed"].value<std::int64_t>();
-  check(seed.has_value(), "{}: it has no seed", file.string());
-  for (const auto& [key, value] : *settings) {
-    CLI::Option* option = command.get_option_no_throw("--" + std::string(key.str()));
-    check(option != nullptr, "{}: the setting '{}' is unknown", file.string(), std::string(key.str()));
-    if (option->count() > 0 || key.str() == "tree") {  // the run has its own copy of the tree
+  std::optional<std::uint64_t> seed;
+  for (const CLI::ConfigItem& item : read_toml_settings(*command.get_parent(), file)) {
+    if (item.parents.empty() && item.name == "seed") {
+      seed = std::stoull(item.inputs[0]);
       continue;
     }
-    std::ostringstream out;
-    if (value.is_string()) {
-      out << *value.value<std::string>();
-    } else {
-      value.visit([&](const auto& node) { out << node; });
+    check(item.parents == std::vector{command.get_name()}, "{}: '{}' is no setting of a run", file.string(),
+          item.fullname());
+    CLI::Option* option = command.get_option("--" + item.name);
+    if (option->count() > 0 || item.name == "tree" || item.inputs == std::vector<std::string>{""}) {
+      continue;  // the run has its own copy of the tree
     }
-    const std::string text = out.str();
-    if (text.empty()) {
-      continue;
-    }
-    option->add_result(text);
+    option->add_result(item.inputs);
     option->run_callback();
   }
-  return static_cast<std::uint64_t>(*seed);
+  check(seed.has_value(), "{}: it has no seed", file.string());
+  return *seed;
 }
 
 void add_options(CLI::App& command, Flags& flags) {

@@ -11,6 +11,9 @@
 
 namespace densetree::tools {
 
+// A seed is what a run's config.toml can hold: 0 to 2^63 − 1, since TOML's integers are signed.
+CLI::Validator seed_range();
+
 // Flags that every subcommand has (INTERFACE.md).
 struct Common {
   std::string device = "auto";

@@ -6,6 +6,7 @@
 #include "tools/commands.h"
 #include "tools/interrupt.h"
 #include "tools/provenance.h"
+#include "tools/toml_settings.h"
 
 namespace {
 
@@ -21,6 +22,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   app.set_config("--config", "", "settings from a TOML file; flags win");
+  app.config_formatter(std::make_shared<TomlSettings>(app));
   Common common;
   add_common(app, common);
   add_synth(app, common);

@@ -270,6 +270,8 @@ PrepareResult prepare(const PrepareOptions& options, const Progress& progress) {
     const auto& [image, why] = *plan.rejected.begin();
     refuse_rejected(image, why, plan.rejected.size());
   }
+  if (options.strict && !plan.notes.empty()) fail("{}; without strict mode they are left out", plan.notes.front());
+  for (const std::string& text : plan.notes) tell({0, plan.rows.size(), 0, text});
   std::string note;
   if (std::optional<PrepareResult> finished = find_finished(options.out, plan.fingerprint, note)) return *finished;
   if (!note.empty()) tell({0, plan.rows.size(), 0, note});

@@ -1,12 +1,11 @@
 #include "engine/data/prepare_plan.h"
 
 #include <algorithm>
-#include <cctype>
-#include <set>
 #include <system_error>
 #include <unordered_map>
 
 #include "engine/data/hash.h"
+#include "engine/data/image_folder.h"
 #include "kernels/core/error.h"
 
 namespace densetree::data {
@@ -14,34 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Files = std::unordered_map<std::string, std::vector<fs::path>>;  // by name
-
-bool looks_like_image(const fs::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
-}
-
-// Adds the files below `folder`. `seen` holds the folders already searched: links may lead in circles.
-void find_files(const fs::path& folder, std::set<fs::path>& seen, Files& files) {
-  std::error_code error;
-  const auto ok = [&](const fs::path& at) {
-    check(!error, "cannot search the folder {}: {}", at.string(), error.message());
-  };
-  const fs::path real = fs::canonical(folder, error);
-  ok(folder);
-  if (!seen.insert(real).second) return;
-  fs::directory_iterator entry(folder, error);
-  ok(folder);
-  for (; entry != fs::directory_iterator(); entry.increment(error), ok(folder)) {
-    std::error_code broken;  // a link to nowhere is no file
-    const fs::file_status status = entry->status(broken);
-    if (fs::is_directory(status)) {
-      find_files(entry->path(), seen, files);
-    } else if (fs::is_regular_file(status)) {
-      files[entry->path().filename().string()].push_back(entry->path());
-    }
-  }
-}
 
 std::string folders_text(const std::vector<fs::path>& folders) {
   std::string text;
@@ -85,12 +56,11 @@ std::string fingerprint_of(const PreparePlan& plan, int size) {
 PreparePlan plan_prepare(const std::vector<fs::path>& folders, const LabelTable& table, const SplitOptions& split,
                          int size) {
   check(!folders.empty(), "no image folder is given");
-  const std::vector<std::optional<Side>> sides = split_by_patient(table, split);
-  Files files;
-  std::set<fs::path> seen;
-  for (const fs::path& folder : folders) find_files(folder, seen, files);
-
   PreparePlan plan;
+  const std::vector<std::optional<Side>> sides = split_by_patient(table, split, &plan.notes);
+  Files files;
+  for (const fs::path& file : files_below(folders)) files[file.filename().string()].push_back(file);
+
   for (std::size_t i = 0; i < table.entries.size(); ++i) {
     const LabelEntry& entry = table.entries[i];
     const std::string why = fault(files, entry.image, sides[i]);
@@ -102,7 +72,7 @@ PreparePlan plan_prepare(const std::vector<fs::path>& folders, const LabelTable&
     files.erase(entry.image);
   }
   for (const auto& [name, paths] : files) {
-    if (looks_like_image(name)) plan.rejected[name] = "no row in the label table";
+    if (is_image_name(name)) plan.rejected[name] = "no row in the label table";
   }
   if (plan.rows.empty()) {
     const std::string& first = table.entries.front().image;

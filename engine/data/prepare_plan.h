@@ -22,6 +22,7 @@ struct PlannedRow {
 struct PreparePlan {
   std::vector<PlannedRow> rows;                 // sorted by image name
   std::map<std::string, std::string> rejected;  // image name to reason
+  std::vector<std::string> notes;               // of split lists: names that are no image of the table
   // Hash of everything the result depends on: rows, their files' sizes and times, what is rejected, the image size.
   std::string fingerprint;
 };

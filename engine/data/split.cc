@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "engine/io/file.h"
 #include "kernels/core/error.h"
@@ -62,14 +63,20 @@ Sides split_by_fraction(const LabelTable& table, const SplitOptions& options) {
   return sides;
 }
 
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r';
+}
+
 void read_list(const std::filesystem::path& path, Lists& lists) {
   const std::string text = read_file(path);
   std::size_t line = 0, names = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
+  for (std::size_t begin = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0; begin < text.size();) {
     std::size_t end = std::min(text.find('\n', begin), text.size());
     const std::size_t next = end + 1;
     ++line;
-    while (end > begin && (text[end - 1] == '\r' || text[end - 1] == ' ')) --end;
+    while (end > begin && is_blank(text[end - 1])) --end;
     if (end > begin) {
       const std::string name = text.substr(begin, end - begin);
       const auto [earlier, first] = lists.emplace(name, Listed{&path, line});
@@ -80,6 +87,28 @@ void read_list(const std::filesystem::path& path, Lists& lists) {
     begin = next;
   }
   check(names > 0, "{}: is empty; it must hold image names, one a line", path.string());
+}
+
+// Says which names of a list are no image of the table. Throws Error where none is one.
+void check_matched(const LabelTable& table, const Lists& lists, const std::filesystem::path& list,
+                   std::vector<std::string>* unmatched) {
+  std::unordered_set<std::string_view> images;
+  for (const LabelEntry& entry : table.entries) images.insert(entry.image);
+  std::size_t names = 0, missing = 0, first_line = SIZE_MAX;
+  std::string_view first;
+  for (const auto& [name, listed] : lists) {
+    if (listed.list != &list) continue;
+    ++names;
+    if (images.contains(name)) continue;
+    ++missing;
+    if (listed.line < first_line) first = name, first_line = listed.line;
+  }
+  if (missing == 0) return;
+  const std::string what = fmt::format("{} of its {} names are no image of {}; the first, in line {}, is '{}'", missing,
+                                       names, table.source, first_line, first);
+  check(missing < names, "{}: {}; a list has file names as `Image Index` has them, one a line, and nothing else",
+        list.string(), what);
+  if (unmatched) unmatched->push_back(fmt::format("{}: {}", list.string(), what));
 }
 
 // First image of a patient in the lists, to find a second one on the other side.
@@ -100,10 +129,12 @@ void check_one_side(const LabelTable& table, const Lists& lists) {
   }
 }
 
-Sides split_by_list(const LabelTable& table, const SplitOptions& options) {
+Sides split_by_list(const LabelTable& table, const SplitOptions& options, std::vector<std::string>* unmatched) {
   Lists lists;
-  read_list(options.train_val_list, lists);
-  read_list(options.test_list, lists);
+  for (const std::filesystem::path* list : {&options.train_val_list, &options.test_list}) {
+    read_list(*list, lists);
+    check_matched(table, lists, *list, unmatched);
+  }
   check_one_side(table, lists);
   const auto listed_in = [&](const LabelEntry& entry, const std::filesystem::path& list) {
     const auto listed = lists.find(entry.image);
@@ -147,12 +178,13 @@ Side parse_side(std::string_view name, const std::string& where) {
   fail("{}: split '{}' must be train, val or test", where, name);
 }
 
-std::vector<std::optional<Side>> split_by_patient(const LabelTable& table, const SplitOptions& options) {
+std::vector<std::optional<Side>> split_by_patient(const LabelTable& table, const SplitOptions& options,
+                                                  std::vector<std::string>* unmatched) {
   check_fraction(options.test_fraction, "test");
   check_fraction(options.val_fraction, "validation");
   check(options.train_val_list.empty() == options.test_list.empty(),
         "only one list is given; a list for training and validation and one for testing go together");
-  return options.test_list.empty() ? split_by_fraction(table, options) : split_by_list(table, options);
+  return options.test_list.empty() ? split_by_fraction(table, options) : split_by_list(table, options, unmatched);
 }
 
 }  // namespace densetree::data

@@ -319,12 +319,24 @@ TEST_F(Prepare, FollowsListsAndRejectsWhatIsInNone) {
     }
   }
   write_file(options_.split.train_val_list = folder_ / "train_val.txt", train_val);
-  write_file(options_.split.test_list = folder_ / "test.txt", test);
-  const PrepareResult result = prepare(options_);
+  write_file(options_.split.test_list = folder_ / "test.txt", test + "typed.png\n");
+  std::string notes;
+  const PrepareResult result = prepare(options_, [&](const PrepareProgress& at) { notes += at.note; });
+  expect_contains(notes, "names are no image of");
+  expect_contains(notes, "is 'typed.png'");
   EXPECT_EQ(result.sides[2].patients, 3u);
   EXPECT_EQ(result.sides[1].patients, 2u);
   EXPECT_EQ(result.rejected, 2u);
   expect_contains(rejected().row(0)[1], "in neither");
+
+  for (int number = 0; number < kPerPatient; ++number) {
+    test += name_of_image(kPatients, number) + "\n";
+  }
+  options_.strict = true;
+  write_file(options_.split.test_list, test + "typed.png\n");
+  expect_contains(error_of([&] { prepare(options_); }), "is 'typed.png'; without strict mode they are left out");
+  write_file(options_.split.test_list, test);
+  EXPECT_EQ(prepare(options_).rejected, 0u);
 }
 
 TEST_F(Prepare, BadSettingsAndFoldersAreErrors) {

@@ -119,13 +119,41 @@ TEST_F(SplitByList, RefusesAPatientOnTwoSides) {
   expect_contains(message, "00000002_001.png in " + options_.test_list.string() + ":2");
 }
 
+// What editors and spreadsheets leave beside the names is no part of them.
+TEST_F(SplitByList, LeavesOutMarksAndBlanks) {
+  lists(
+      "\xEF\xBB\xBF"
+      "00000001_000.png\t\r\n00000002_000.png \t \n00000003_000.png\n",
+      "\xEF\xBB\xBF"
+      "00000004_000.png\t\t\n");
+  std::vector<std::string> unmatched;
+  const std::vector<std::optional<Side>> sides = split_by_patient(table_, options_, &unmatched);
+  EXPECT_TRUE(unmatched.empty());
+  EXPECT_TRUE(sides[0] && sides[2] && sides[4]);
+  EXPECT_EQ(sides[6], Side::kTest);
+}
+
+TEST_F(SplitByList, SaysWhichNamesMatchNothing) {
+  lists("00000001_000.png\n00000002_000.png\n", "00000004_000.png\nb.png\na.png\n");
+  std::vector<std::string> unmatched;
+  split_by_patient(table_, options_, &unmatched);
+  ASSERT_EQ(unmatched.size(), 1u);
+  expect_contains(unmatched[0], "test.txt: 2 of its 3 names are no image of t.csv; the first, in line 2, is 'b.png'");
+  for (const char* form : {"images/{}\n", "{} 0 1 0\n", "{},Effusion\n"}) {  // paths; CheXNet's and others' labels
+    lists("00000001_000.png\n", fmt::format(fmt::runtime(form), "00000004_000.png"));
+    expect_contains(error(), "test.txt: 1 of its 1 names are no image of t.csv");
+    expect_contains(error(), "a list has file names as `Image Index` has them, one a line, and nothing else");
+  }
+}
+
 TEST_F(SplitByList, RefusesBadLists) {
   lists("00000001_000.png\n", "00000002_000.png\n00000001_000.png\n");
   expect_contains(error(), "image 00000001_000.png is also in");
   lists("00000001_000.png\n", "\r\n\n");
   expect_contains(error(), "test.txt: is empty");
   lists("elsewhere.png\n", "00000001_000.png\n");
-  expect_contains(error(), "0 patients");
+  expect_contains(error(), "1 of its 1 names are no image of t.csv; the first, in line 1, is 'elsewhere.png'");
+  lists("00000001_000.png\n", "00000002_000.png\n");
   std::filesystem::remove(options_.test_list);
   expect_contains(error(), "test.txt");
 }

@@ -1,0 +1,167 @@
+#include "tools/toml_settings.h"
+
+#include <toml++/toml.h>
+
+#include "engine/io/nearest_name.h"
+#include "kernels/core/error.h"
+
+namespace densetree::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string place(const fs::path& file, const toml::source_region& where) {
+  return fmt::format("{}:{}", file.string(), where.begin.line);
+}
+
+// "; did you mean 'lr'?", or nothing.
+std::string guess(std::string_view name, const std::vector<std::string>& known) {
+  const std::string nearest = nearest_name(name, known);
+  return nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest);
+}
+
+// The same for an option of the command: by its name, or because its help speaks of it ("learning rate").
+std::string guess_option(const CLI::App& command, const std::string& name, const std::vector<std::string>& known) {
+  if (const std::string by_name = guess(name, known); !by_name.empty()) {
+    return by_name;
+  }
+  std::string words = name;
+  std::replace_if(
+      words.begin(), words.end(), [](char c) { return c == '-' || c == '_'; }, ' ');
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->get_description().find(words) != std::string::npos && !option->get_lnames().empty()) {
+      return fmt::format("; did you mean '{}'?", option->get_lnames().front());
+    }
+  }
+  return "";
+}
+
+// The options of a command that a file may set, by name without dashes.
+std::vector<std::string> settings_of(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    const std::string name = option->get_lnames().empty() ? option->get_name() : option->get_lnames().front();
+    if (name != "help" && name != "config") {
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
+bool holds(const std::vector<std::string>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// What a flag takes: text as on a command line.
+std::string text_of(const toml::node& value, const std::string& where, std::string_view key) {
+  if (const auto text = value.value_exact<std::string>()) {
+    return *text;
+  }
+  if (const auto number = value.value_exact<std::int64_t>()) {
+    return fmt::format("{}", *number);
+  }
+  if (const auto number = value.value_exact<double>()) {
+    return fmt::format("{}", *number);
+  }
+  if (const auto truth = value.value_exact<bool>()) {
+    return *truth ? "true" : "false";
+  }
+  fail("{}: '{}' must be a text, a number, true or false, or a list of these", where, key);
+}
+
+class Reader {
+ public:
+  Reader(const CLI::App& app, const fs::path& file) : app_(app), file_(file) {}
+
+  std::vector<CLI::ConfigItem> read() {
+    toml::table table;
+    try {
+      table = toml::parse_file(file_.string());
+    } catch (const toml::parse_error& e) {
+      fail("{}: {}", place(file_, e.source()), std::string(e.description()));
+    }
+    for (const auto& [key, value] : table) {
+      if (const toml::table* section = value.as_table()) {
+        read_section(std::string(key.str()), *section);
+      } else {
+        read_setting(app_, "", std::string(key.str()), value);
+      }
+    }
+    return std::move(items_);
+  }
+
+ private:
+  void read_section(const std::string& name, const toml::table& section) {
+    const CLI::App* command = nullptr;
+    std::vector<std::string> known;
+    for (const CLI::App* one : app_.get_subcommands({})) {
+      known.push_back(one->get_name());
+      command = one->get_name() == name ? one : command;
+    }
+    if (command == nullptr) {
+      fail("{}: there is no section [{}]{}; there are {}", place(file_, section.source()), name, guess(name, known),
+           fmt::join(known, ", "));
+    }
+    for (const auto& [key, value] : section) {
+      read_setting(*command, name, std::string(key.str()), value);
+    }
+  }
+
+  void read_setting(const CLI::App& command, const std::string& section, const std::string& key,
+                    const toml::node& value) {
+    const std::string where = place(file_, value.source());
+    if (const std::vector<std::string> known = settings_of(command); !holds(known, key)) {
+      refuse(command, section, key, where, known);
+    }
+    const CLI::Option* option = command.get_option_no_throw("--" + key);
+    const toml::array* list = value.as_array();
+    const bool takes_many = option == nullptr || option->get_expected_max() > 1;
+    check(list == nullptr || takes_many, "{}: '{}' takes one value, not a list", where, key);
+    CLI::ConfigItem item;
+    if (!section.empty()) {
+      item.parents = {section};
+    }
+    item.name = key;
+    if (list != nullptr) {
+      for (const toml::node& one : *list) {
+        item.inputs.push_back(text_of(one, where, key));
+      }
+    } else {
+      item.inputs = {text_of(value, where, key)};
+    }
+    items_.push_back(std::move(item));
+  }
+
+  [[noreturn]] void refuse(const CLI::App& command, const std::string& section, const std::string& key,
+                           const std::string& where, const std::vector<std::string>& known) const {
+    if (!section.empty()) {
+      const bool above = holds(settings_of(app_), key);
+      fail("{}: [{}] has no setting '{}'{}", where, section, key,
+           above ? "; it stands above all sections" : guess_option(command, key, known));
+    }
+    std::string sections;
+    for (const CLI::App* one : app_.get_subcommands({})) {
+      if (holds(settings_of(*one), key)) {
+        sections += fmt::format("{}[{}]", sections.empty() ? "" : ", ", one->get_name());
+      }
+    }
+    fail("{}: no setting '{}' stands outside of sections{}", where, key,
+         sections.empty() ? guess(key, known) : "; it belongs to " + sections);
+  }
+
+  const CLI::App& app_;
+  const fs::path& file_;
+  std::vector<CLI::ConfigItem> items_;
+};
+
+}  // namespace
+
+std::vector<CLI::ConfigItem> read_toml_settings(const CLI::App& app, const fs::path& file) {
+  return Reader(app, file).read();
+}
+
+std::vector<CLI::ConfigItem> TomlSettings::from_config(std::istream&) const {
+  return read_toml_settings(app_, app_.get_config_ptr()->as<std::string>());
+}
+
+}  // namespace densetree::tools

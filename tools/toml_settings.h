@@ -1,0 +1,27 @@
+// Settings from TOML files, read by toml++ and checked against what the program knows: for --config, and for what a run
+// was begun with.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <vector>
+
+namespace densetree::tools {
+
+// The settings of a file: those at its top are the program's, those of a section [train] the subcommand's. Throws Error
+// naming file and line: what is no TOML, a section or key that the program does not have (with the nearest that it
+// has), a value that no flag takes.
+std::vector<CLI::ConfigItem> read_toml_settings(const CLI::App& app, const std::filesystem::path& file);
+
+// Reads --config that way: app.config_formatter(std::make_shared<TomlSettings>(app)).
+class TomlSettings final : public CLI::ConfigTOML {
+ public:
+  explicit TomlSettings(const CLI::App& app) : app_(app) {}
+  std::vector<CLI::ConfigItem> from_config(std::istream&) const override;
+
+ private:
+  const CLI::App& app_;
+};
+
+}  // namespace densetree::tools
