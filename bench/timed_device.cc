@@ -31,7 +31,7 @@ class TimedConvolution final : public Convolution {
         flops_(2.0 * static_cast<double>(shape.weights()) *
                static_cast<double>(shape.output().n * shape.output().pixels())) {}
 
-  std::string implementation() const override { return convolution_->implementation(); }
+  Implementation implementation() const override { return convolution_->implementation(); }
   std::size_t workspace_bytes() const override { return convolution_->workspace_bytes(); }
   void forward(const View& x, const float* w, const View& y, void* workspace) override {
     device_.measure(kind_ + "forward", bytes_, flops_, [&] { convolution_->forward(x, w, y, workspace); });
@@ -64,7 +64,7 @@ class TimedNormConvolution final : public NormConvolution {
         flops_(2.0 * static_cast<double>(shape.weights()) *
                static_cast<double>(shape.output().n * shape.output().pixels())) {}
 
-  std::string implementation() const override { return convolution_->implementation(); }
+  Implementation implementation() const override { return convolution_->implementation(); }
   std::size_t workspace_bytes() const override { return convolution_->workspace_bytes(); }
   void forward(const View& x, const Affine& affine, const float* w, const View& y, const Output& output,
                void* workspace) override {

@@ -53,7 +53,7 @@ if(DENSETREE_HAVE_CUDA)
   add_library(CublasLt::CublasLt UNKNOWN IMPORTED)
   set_target_properties(CublasLt::CublasLt PROPERTIES IMPORTED_LOCATION "${CublasLt_LIBRARY}"
     INTERFACE_INCLUDE_DIRECTORIES "${CublasLt_INCLUDE_DIR}")
-  # A kernel that spills registers or keeps anything in local memory is a warning, and so an error.
+  # A kernel that spills registers or keeps anything in local memory is a warning, and with DENSETREE_WERROR an error.
   set(cuda_flags -std=c++20 "SHELL:-Xcompiler -Wall,-Wextra"
     "SHELL:-Xptxas --warn-on-spills,--warn-on-local-memory-usage")
   if(DENSETREE_WERROR)

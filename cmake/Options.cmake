@@ -3,7 +3,7 @@ add_library(densetree_options INTERFACE)
 target_compile_features(densetree_options INTERFACE cxx_std_20)
 target_include_directories(densetree_options INTERFACE "${PROJECT_SOURCE_DIR}")
 # No word about the ABI of vectors wider than the processor's: they stay within a source file, and where there is no
-# AVX-512 every build would fail on it.
+# AVX-512 every source file would give it.
 set(host_flags -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi)
 if(DENSETREE_WERROR)
   list(APPEND host_flags -Werror)

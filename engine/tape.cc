@@ -58,6 +58,16 @@ Tensor Tape::gradient(const Tensor& tensor) {
   return result;
 }
 
+std::string Tape::implementations() const {
+  std::string text;
+  for (const auto& operation : operations_) {
+    if (const std::string what = operation->implementation(); !what.empty()) {
+      text += fmt::format("{}: {}\n", operation->name(), what);
+    }
+  }
+  return text;
+}
+
 void Tape::add(std::unique_ptr<Operation> operation) {
   const int index = static_cast<int>(operations_.size());
   for (const StorageId id : operation->forward_uses().writes) {
@@ -69,16 +79,6 @@ void Tape::add(std::unique_ptr<Operation> operation) {
 }
 
 // ---- Freezing
-
-std::string Tape::implementations() const {
-  std::string text;
-  for (const auto& operation : operations_) {
-    if (const std::string what = operation->implementation(); !what.empty()) {
-      text += fmt::format("{}: {}\n", operation->name(), what);
-    }
-  }
-  return text;
-}
 
 void Tape::freeze(bool with_backward) {
   check(schedule_.empty() && !operations_.empty(), "tape: freeze() needs a built tape, once");

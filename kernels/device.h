@@ -67,13 +67,19 @@ struct ConvolutionShape {
   std::string describe() const;  // "conv 3x3 stride 1 (16, 128, 56, 56) -> 32"
 };
 
+// What computes a convolution's passes, for logs: two runs give the same bits only with the same.
+struct Implementation {
+  std::string forward, backward;  // backward: empty where there is none
+
+  std::string text() const { return backward.empty() ? forward : forward + "; backward " + backward; }
+};
+
 // A convolution without bias, prepared once for one shape. Weights are fp32 in torch's order (O, I, kH, kW).
 // x and y are whole tensors in the layouts device.layout(use) gives for the shape's uses.
 class Convolution {
  public:
   virtual ~Convolution() = default;
-  // What computes its passes, for logs: two runs give the same bits only with the same.
-  virtual std::string implementation() const = 0;
+  virtual Implementation implementation() const = 0;
   virtual std::size_t workspace_bytes() const = 0;  // for the hungriest of the three below
   virtual void forward(const View& x, const float* w, const View& y, void* workspace) = 0;
   // Overwrites dx. A device may refuse it for an input_use of kInput: nobody asks for the gradient of an image.
@@ -121,7 +127,7 @@ class NormConvolution {
     GradientSums sums;
     float *dw = nullptr, *dgamma = nullptr, *dbeta = nullptr;
   };
-  virtual std::string implementation() const = 0;   // as Convolution's
+  virtual Implementation implementation() const = 0;
   virtual std::size_t workspace_bytes() const = 0;  // for the hungrier of the two below
   virtual void forward(const View& x, const Affine& affine, const float* w, const View& y, const Output& output,
                        void* workspace) = 0;

@@ -193,7 +193,7 @@ class NormReluInferenceOperation final : public Operation {
 // into ∂L/∂out, in place: nobody else reads it any more.
 class NormConvolutionOperation final : public Operation {
  public:
-  std::string implementation() const override { return convolution_->implementation(); }
+  std::string implementation() const override { return convolution_->implementation().text(); }
   NormConvolutionOperation(std::string name, std::unique_ptr<NormConvolution> convolution, Feature in, NormParameters p,
                            Weight w, Feature out, Tensor z, Tensor s_in, Tensor s_out)
       : Operation(std::move(name)),
@@ -252,7 +252,7 @@ class NormConvolutionOperation final : public Operation {
 
 class NormConvolutionInferenceOperation final : public Operation {
  public:
-  std::string implementation() const override { return convolution_->implementation(); }
+  std::string implementation() const override { return convolution_->implementation().text(); }
   NormConvolutionInferenceOperation(std::string name, std::unique_ptr<NormConvolution> convolution, Tensor x,
                                     NormParameters p, Weight w, Tensor y, StorageId rstd)
       : Operation(std::move(name)), convolution_(std::move(convolution)), x_(x), y_(y), p_(p), w_(w), rstd_(rstd) {}

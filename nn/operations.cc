@@ -26,7 +26,7 @@ class InputOperation final : public Operation {
 
 class ConvolutionOperation final : public Operation {
  public:
-  std::string implementation() const override { return convolution_->implementation(); }
+  std::string implementation() const override { return convolution_->implementation().text(); }
   ConvolutionOperation(std::string name, std::unique_ptr<Convolution> convolution, Tensor x, Weight w, Tensor y,
                        Tensor dx, Tensor dy, bool input_gradient)
       : Operation(std::move(name)),

@@ -78,7 +78,8 @@ void add_prepare(CLI::App& app, const Common& common) {
   command->add_option("--out", options->out, "folder of the packed data set")->required();
   command->add_option("--size", options->size, "side of the stored images")->capture_default_str();
   command->add_option("--jobs", options->jobs, "decoding threads; 0: --threads, or one per core");
-  command->add_flag("--strict", options->strict, "fail on the first image that cannot be taken");
+  command->add_flag("--strict", options->strict,
+                    "fail on the first image that cannot be taken, and on list names without an image");
   auto* test_fraction = command->add_option("--test-fraction", options->split.test_fraction, "of the patients");
   test_fraction->capture_default_str();
   command->add_option("--val-fraction", options->split.val_fraction, "of the patients that are not for testing")

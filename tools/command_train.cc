@@ -132,7 +132,10 @@ std::uint64_t read_settings(CLI::App& command, const Flags& flags) {
   std::optional<std::uint64_t> seed;
   for (const CLI::ConfigItem& item : read_toml_settings(*command.get_parent(), file)) {
     if (item.parents.empty() && item.name == "seed") {
-      seed = std::stoull(item.inputs[0]);
+      std::string text = item.inputs[0];
+      const std::string fault = seed_range()(text);
+      check(fault.empty(), "{}: {}", file.string(), fault);
+      seed = std::stoull(text);
       continue;
     }
     check(item.parents == std::vector{command.get_name()}, "{}: '{}' is no setting of a run", file.string(),

@@ -34,7 +34,7 @@ struct NetworkFlags {
     command
         .add_option("--batch-norm", batch_norm,
                     "plain, factored (statistics and backward once per feature) or fused (and on the way into "
-                    "convolutions, where the device has that); auto: what was measured to be fastest there")
+                    "convolutions; an error where the device cannot); auto: the fastest that each layer has")
         ->check(CLI::IsMember({"auto", "plain", "factored", "fused"}))
         ->capture_default_str();
   }

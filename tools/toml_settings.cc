@@ -25,12 +25,15 @@ std::string guess_option(const CLI::App& command, const std::string& name, const
   if (const std::string by_name = guess(name, known); !by_name.empty()) {
     return by_name;
   }
-  std::string words = name;
+  constexpr std::size_t kShortest = 4;  // shorter words stand in many texts
+  std::string words = " " + name + " ";
   std::replace_if(
       words.begin(), words.end(), [](char c) { return c == '-' || c == '_'; }, ' ');
-  for (const CLI::Option* option : command.get_options()) {
-    if (option->get_description().find(words) != std::string::npos && !option->get_lnames().empty()) {
-      return fmt::format("; did you mean '{}'?", option->get_lnames().front());
+  for (const std::string& one : known) {
+    const CLI::Option* option = command.get_option_no_throw("--" + one);
+    const std::string help = option != nullptr ? " " + option->get_description() + " " : "";
+    if (name.size() >= kShortest && help.find(words) != std::string::npos) {
+      return fmt::format("; did you mean '{}'?", one);
     }
   }
   return "";
@@ -40,9 +43,8 @@ std::string guess_option(const CLI::App& command, const std::string& name, const
 std::vector<std::string> settings_of(const CLI::App& command) {
   std::vector<std::string> names;
   for (const CLI::Option* option : command.get_options()) {
-    const std::string name = option->get_lnames().empty() ? option->get_name() : option->get_lnames().front();
-    if (name != "help" && name != "config") {
-      names.push_back(name);
+    if (option->get_configurable()) {  // not --help, nor --config itself
+      names.push_back(option->get_lnames().empty() ? option->get_name() : option->get_lnames().front());
     }
   }
   return names;

@@ -11,7 +11,7 @@ namespace densetree::tools {
 
 // The settings of a file: those at its top are the program's, those of a section [train] the subcommand's. Throws Error
 // naming file and line: what is no TOML, a section or key that the program does not have (with the nearest that it
-// has), a value that no flag takes.
+// has), a date or a table as a value, a list where one value belongs.
 std::vector<CLI::ConfigItem> read_toml_settings(const CLI::App& app, const std::filesystem::path& file);
 
 // Reads --config that way: app.config_formatter(std::make_shared<TomlSettings>(app)).

@@ -20,15 +20,18 @@ void add_below(const fs::path& folder, std::set<fs::path>& seen, std::vector<fs:
   const fs::path real = fs::canonical(folder, error);
   ok(folder);
   if (!seen.insert(real).second) return;
+  std::vector<fs::path> inside;
   fs::directory_iterator entry(folder, error);
   ok(folder);
-  for (; entry != fs::directory_iterator(); entry.increment(error), ok(folder)) {
+  for (; entry != fs::directory_iterator(); entry.increment(error), ok(folder)) inside.push_back(entry->path());
+  std::sort(inside.begin(), inside.end());  // of two ways to one folder the first by name is taken
+  for (const fs::path& path : inside) {
     std::error_code broken;  // a link to nowhere is no file
-    const fs::file_status status = entry->status(broken);
+    const fs::file_status status = fs::status(path, broken);
     if (fs::is_directory(status)) {
-      add_below(entry->path(), seen, files);
+      add_below(path, seen, files);
     } else if (fs::is_regular_file(status)) {
-      files.push_back(entry->path());
+      files.push_back(path);
     }
   }
 }

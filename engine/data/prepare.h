@@ -34,7 +34,7 @@ struct PrepareOptions {
   std::filesystem::path out;
   int size = 256;       // side of the stored images
   int jobs = 0;         // threads; 0: one per core
-  bool strict = false;  // any rejection is an Error
+  bool strict = false;  // any rejection is an Error, and any name of a split list that the table does not have
   SplitOptions split;
   const std::atomic<bool>* stop = nullptr;  // when it turns true, the work is saved and prepare returns
 };

@@ -77,11 +77,11 @@ class OneDnnConvolution final : public Convolution {
     }
   }
 
-  std::string implementation() const override {
+  Implementation implementation() const override {
     const dnnl_version_t* version = dnnl_version();
-    const std::string forward =
-        fmt::format("oneDNN {}.{}.{}: {}", version->major, version->minor, version->patch, forward_.name);
-    return shape_.training ? fmt::format("{}, backward {} and {}", forward, data_.name, weights_.name) : forward;
+    const std::string library = fmt::format("oneDNN {}.{}.{}: ", version->major, version->minor, version->patch);
+    return {library + forward_.name,
+            shape_.training ? fmt::format("{}{} and {}", library, data_.name, weights_.name) : ""};
   }
 
   std::size_t workspace_bytes() const override {

@@ -34,7 +34,7 @@ class FirstConvolution final : public Convolution {
     row_ = std::max(shape.input.w + 2 * shape.padding, (tiles * kPixels - 1) * shape.stride + shape.kernel);
   }
 
-  std::string implementation() const override { return "own sums in fp64; backward as " + vendor_->implementation(); }
+  Implementation implementation() const override { return {"own sums in fp64", vendor_->implementation().backward}; }
   std::size_t workspace_bytes() const override {
     return std::max(vendor_->workspace_bytes(), packed_bytes() + threads_ * window_bytes());
   }

@@ -141,8 +141,9 @@ class CpuNormConvolution final : public NormConvolution {
         forward_reach_(reach(forward_, shape.kernel, in_, forward_.plane())),
         backward_reach_(reach(backward_, shape.kernel, out_, backward_.plane())) {}
 
-  std::string implementation() const override {
-    return fmt::format("tiles, vectors of {}{}", kGroup, std::is_same_v<P, BFloat16> ? ", pairs in bf16" : "");
+  Implementation implementation() const override {
+    return {fmt::format("tiles, vectors of {}{}", kGroup, std::is_same_v<P, BFloat16> ? ", pairs in bf16" : ""),
+            shape_.training ? "the same" : ""};
   }
   std::size_t workspace_bytes() const override {
     return std::max(forward_memory(nullptr).bytes, shape_.training ? backward_memory(nullptr).bytes : 0);

@@ -19,7 +19,10 @@ class WidenedConvolution final : public Convolution {
         wide_(make_onednn_convolution(wide_shape(shape), device.layout(shape.input_use),
                                       device.layout(shape.output_use))) {}
 
-  std::string implementation() const override { return "in fp32, " + wide_->implementation(); }
+  Implementation implementation() const override {
+    const Implementation wide = wide_->implementation();
+    return {"in fp32, " + wide.forward, wide.backward};
+  }
   std::size_t workspace_bytes() const override { return memory(nullptr).bytes; }
 
   void forward(const View& x, const float* w, const View& y, void* workspace) override {

@@ -6,7 +6,8 @@
 namespace densetree::cuda {
 
 // built: as in CMAKE_CUDA_ARCHITECTURES, commas or semicolons between: "80-real, 90-real, 75-virtual". For the GPU's
-// compute capability: empty where its own or an earlier minor version's machine code is there, else what it gets.
+// compute capability: empty where its own or an earlier minor version's machine code is there, or where no version is
+// named ("all", "native"); else what it gets.
 std::string code_note(const std::string& built, int major, int minor);
 
 // Empty where products in TF32 and bf16 are to be had (8.0 and later), else which precisions are not.

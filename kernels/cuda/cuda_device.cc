@@ -46,9 +46,9 @@ std::string missing_code(const cudaDeviceProp& properties) {
   if (status == cudaSuccess) {
     return "";
   }
-  return fmt::format("{}: {} ({})", properties.name,
-                     cuda::code_note(DENSETREE_CUDA_ARCHITECTURES, properties.major, properties.minor),
-                     cudaGetErrorString(status));
+  const std::string note = cuda::code_note(DENSETREE_CUDA_ARCHITECTURES, properties.major, properties.minor);
+  return note.empty() ? fmt::format("{}: its kernels cannot be loaded: {}", properties.name, cudaGetErrorString(status))
+                      : fmt::format("{}: {} ({})", properties.name, note, cudaGetErrorString(status));
 }
 
 // Hardware, and what it lacks of what this build can do.

@@ -271,7 +271,8 @@ std::string norm_convolution_text(const ConvolutionShape& shape) {
 template <class Plan>
 std::vector<Plan> plans_of(const Target& target, const Descriptor& graph, Precision precision, const std::string& what,
                            std::size_t limit, std::string* refusal) {
-  std::vector<Plan> plans, large;
+  std::vector<Plan> plans;
+  std::optional<Plan> smallest;  // of the large ones
   std::set<std::string> seen;
   for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
     for (const Descriptor& configuration : proposals(target, graph, mode)) {
@@ -294,13 +295,14 @@ std::vector<Plan> plans_of(const Target& target, const Descriptor& graph, Precis
         continue;
       }
       Plan made(std::move(plan), name, what);
-      (made.workspace_bytes() <= kLargeWorkspace ? plans : large).push_back(std::move(made));
+      if (made.workspace_bytes() <= kLargeWorkspace) {
+        plans.push_back(std::move(made));
+      } else if (!smallest || made.workspace_bytes() < smallest->workspace_bytes()) {
+        smallest = std::move(made);
+      }
     }
   }
-  if (plans.empty() && !large.empty()) {
-    const auto smallest = std::min_element(large.begin(), large.end(), [](const Plan& a, const Plan& b) {
-      return a.workspace_bytes() < b.workspace_bytes();
-    });
+  if (plans.empty() && smallest) {
     plans.push_back(std::move(*smallest));
   }
   return plans;
@@ -468,13 +470,15 @@ std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target& target
   return plans;
 }
 
-NormConvolutionPlan load_norm_convolution_plan(const Target& target, const ConvolutionShape& shape, ChannelSlice,
-                                               ChannelSlice, const StoredPlan& stored) {
+NormConvolutionPlan load_norm_convolution_plan(const Target& target, const ConvolutionShape& shape,
+                                               const StoredPlan& stored) {
   Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
   target.set_on_plan(plan);
   plan.set(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, stored.json.size(), stored.json.data());
   const std::string what = norm_convolution_text(shape);
-  check(plan.try_finalize(), "loading the plan of {}: cuDNN says {}", what, last_error());
+  if (!plan.try_finalize()) {
+    fail("loading the plan of {}: cuDNN says {}", what, last_error());
+  }
   return {std::move(plan), stored.name, what};
 }
 

@@ -125,7 +125,7 @@ std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target& target
                                                             ChannelSlice x, ChannelSlice y, std::size_t limit,
                                                             std::string* why_not);
 // One of them that was stored, without compiling it again. Throws Error where it does not fit this GPU or this cuDNN.
-NormConvolutionPlan load_norm_convolution_plan(const Target& target, const ConvolutionShape& shape, ChannelSlice x,
-                                               ChannelSlice y, const StoredPlan& stored);
+NormConvolutionPlan load_norm_convolution_plan(const Target& target, const ConvolutionShape& shape,
+                                               const StoredPlan& stored);
 
 }  // namespace densetree::cuda

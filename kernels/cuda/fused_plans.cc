@@ -5,6 +5,8 @@
 #include <mutex>
 #include <vector>
 
+#include "kernels/core/error.h"
+
 namespace densetree::cuda {
 namespace {
 
@@ -14,7 +16,8 @@ struct Answer {
   std::string why_not;
 };
 
-// The answers of this process. Threads may ask for the same plan at once; then each of them compiles it.
+// The answers of this process. They save time and nothing else: a plan that cannot be kept or loaded is compiled.
+// Threads may ask for the same plan at once; then each of them compiles it.
 class Answers {
  public:
   const Answer* find(const std::string& key) {
@@ -45,27 +48,38 @@ std::shared_ptr<const NormConvolutionPlan> FusedPlans::find(cudnnHandle_t handle
   const std::string key =
       fmt::format("cuda:{} {} padding {} {}, {} of {} to {} of {}", device_, shape.describe(), shape.padding,
                   densetree::name_of(shape.precision), x.first % kBoundary, x.of, y.first % kBoundary, y.of);
-  const auto [place, is_new] = found_.try_emplace(key);
-  Found& found = place->second;
-  if (is_new) {
-    const Target target(handle);
-    if (const Answer* known = answers_of_process().find(key)) {
-      found.why_not = known->why_not;
-      if (found.why_not.empty()) {
-        found.plan =
-            std::make_shared<NormConvolutionPlan>(load_norm_convolution_plan(target, shape, x, y, known->plan));
-      }
-    } else {
-      std::vector<NormConvolutionPlan> plans = norm_convolution_plans_for(target, shape, x, y, 1, &found.why_not);
-      if (!plans.empty()) {
-        found.why_not.clear();
-        found.plan = std::make_shared<NormConvolutionPlan>(std::move(plans.front()));
-      }
-      answers_of_process().add(key, {found.plan ? found.plan->store() : StoredPlan{}, found.why_not});
+  auto place = found_.find(key);
+  if (place == found_.end()) {
+    place = found_.emplace(key, make(handle, key, shape, x, y)).first;
+  }
+  *why_not = place->second.why_not;
+  return place->second.plan;
+}
+
+FusedPlans::Found FusedPlans::make(cudnnHandle_t handle, const std::string& key, const ConvolutionShape& shape,
+                                   ChannelSlice x, ChannelSlice y) {
+  const Target target(handle);
+  Answers& answers = answers_of_process();
+  if (const Answer* known = answers.find(key)) {
+    if (!known->why_not.empty()) {
+      return {nullptr, known->why_not};
+    }
+    try {
+      return {std::make_shared<NormConvolutionPlan>(load_norm_convolution_plan(target, shape, known->plan)), ""};
+    } catch (const Error&) {
     }
   }
-  *why_not = found.why_not;
-  return found.plan;
+  std::string why_not;
+  std::vector<NormConvolutionPlan> plans = norm_convolution_plans_for(target, shape, x, y, 1, &why_not);
+  if (plans.empty()) {
+    answers.add(key, {{}, why_not});
+    return {nullptr, why_not};
+  }
+  try {
+    answers.add(key, {plans.front().store(), ""});
+  } catch (const Error&) {
+  }
+  return {std::make_shared<NormConvolutionPlan>(std::move(plans.front())), ""};
 }
 
 }  // namespace densetree::cuda

@@ -1,5 +1,6 @@
-// cuDNN's plans of batch norm, ReLU and a convolution in one, by shape. cuDNN compiles them, a third of a second each,
-// so a process compiles each of them once: a device that is opened again loads what was compiled.
+// cuDNN's plans of batch norm, ReLU and a convolution in one, by shape. cuDNN compiles them, some 0.6 s each, so a
+// process compiles each of them once: a device that is opened again loads what was compiled. For that the process keeps
+// them as text, the one thing here that outlives its device.
 #pragma once
 
 #include <cudnn.h>
@@ -26,6 +27,9 @@ class FusedPlans {
     std::shared_ptr<const NormConvolutionPlan> plan;
     std::string why_not;
   };
+  static Found make(cudnnHandle_t handle, const std::string& key, const ConvolutionShape& shape, ChannelSlice x,
+                    ChannelSlice y);
+
   int device_;
   std::map<std::string, Found> found_;
 };

@@ -113,9 +113,10 @@ std::string Gemm::name() const {
                                         {CUBLASLT_ALGO_CONFIG_SPLITK_NUM, "split"}}) {
     std::int32_t value = 0;
     std::size_t written = 0;
-    check_cublas(cublasLtMatmulAlgoConfigGetAttribute(&algorithms_[taken_], attribute, &value, sizeof value, &written),
-                 what_);
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", what, value);
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoConfigGetAttribute(&algorithms_[taken_], attribute, &value, sizeof value, &written);
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", what,
+                        status == CUBLAS_STATUS_SUCCESS ? std::to_string(value) : "unknown");
   }
   return text;
 }

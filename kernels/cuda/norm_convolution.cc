@@ -30,9 +30,9 @@ class CudaNormConvolution final : public NormConvolution {
     }
   }
 
-  std::string implementation() const override {
-    const std::string forward = fmt::format("cuDNN {} compiled: {}", cudnnGetVersion(), plan_->name());
-    return backward_ ? fmt::format("{}; backward as {}", forward, backward_->implementation()) : forward;
+  Implementation implementation() const override {
+    return {fmt::format("cuDNN {}, compiled: {}", cudnnGetVersion(), plan_->name()),
+            backward_ ? backward_->implementation().backward : ""};
   }
   std::size_t workspace_bytes() const override {
     return std::max(forward_memory(nullptr).bytes, backward_ ? backward_memory(nullptr).bytes : 0);

@@ -22,9 +22,10 @@ class ProductConvolution final : public CheckedConvolution {
     }
   }
 
-  std::string implementation() const override {
-    const std::string forward = fmt::format("cuBLASLt {}: {}", cublasLtGetVersion(), forward_.name());
-    return shape().training ? fmt::format("{}; backward {} and {}", forward, data_->name(), weights_->name()) : forward;
+  Implementation implementation() const override {
+    const std::string library = fmt::format("cuBLASLt {}: ", cublasLtGetVersion());
+    return {library + forward_.name(),
+            shape().training ? fmt::format("{}{} and {}", library, data_->name(), weights_->name()) : ""};
   }
   std::size_t workspace_bytes() const override { return packed_bytes() + gemm_workspace_; }
 

@@ -27,10 +27,11 @@ class SpatialConvolution final : public CheckedConvolution {
     }
   }
 
-  std::string implementation() const override {
+  Implementation implementation() const override {
     const auto name = [](const std::optional<ConvolutionPlan>& plan) { return plan ? plan->name() : "none"; };
-    const std::string forward = fmt::format("cuDNN {}: {}", cudnnGetVersion(), forward_.name());
-    return shape().training ? fmt::format("{}; backward {} and {}", forward, name(data_), name(weights_)) : forward;
+    const std::string library = fmt::format("cuDNN {}: ", cudnnGetVersion());
+    return {library + forward_.name(),
+            shape().training ? fmt::format("{}{} and {}", library, name(data_), name(weights_)) : ""};
   }
   std::size_t workspace_bytes() const override {
     const auto bytes = [](const std::optional<ConvolutionPlan>& plan) { return plan ? plan->workspace_bytes() : 0; };

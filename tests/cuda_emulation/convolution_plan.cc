@@ -1,7 +1,10 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <sstream>
 
 #include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/network_input.h"
@@ -148,8 +151,13 @@ std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target&, const
   return {NormConvolutionPlan(shape, x, y)};
 }
 
-NormConvolutionPlan load_norm_convolution_plan(const Target&, const ConvolutionShape& shape, ChannelSlice x,
-                                               ChannelSlice y, const StoredPlan&) {
+StoredPlan NormConvolutionPlan::store() const {
+  return {name_, fmt::format("{} {} {} {}", x_.first, x_.of, y_.first, y_.of)};
+}
+
+NormConvolutionPlan load_norm_convolution_plan(const Target&, const ConvolutionShape& shape, const StoredPlan& stored) {
+  ChannelSlice x, y;
+  std::istringstream(stored.json) >> x.first >> x.of >> y.first >> y.of;
   return NormConvolutionPlan(shape, x, y);
 }
 

@@ -27,6 +27,18 @@ TEST(Architectures, PtxServesLaterOnesAndIsSaid) {
             std::string::npos);
 }
 
+TEST(Architectures, ALetterMeansThatVersionAlone) {
+  EXPECT_EQ(code_note("90a-real;100a", 9, 0), "");
+  EXPECT_NE(code_note("100a-real", 10, 3).find("has no code"), std::string::npos);
+  EXPECT_NE(code_note("100a-virtual", 12, 0).find("has no code"), std::string::npos);
+}
+
+TEST(Architectures, NamesWithoutAVersionSayNothing) {
+  for (const char* built : {"native", "all", "all-major", ""}) {
+    EXPECT_EQ(code_note(built, 8, 6), "") << built;
+  }
+}
+
 TEST(Architectures, WhereThereIsNothingItSaysWhatToConfigure) {
   EXPECT_EQ(code_note("90-real", 8, 0),
             "this build has no code for compute capability 8.0 (90-real); configure with "

@@ -69,7 +69,7 @@ TEST_F(FusedPlanTest, DenseLayersOnAnRtx3090) {
   expect_compiles("rtx3090", Precision::kBFloat16, {bottleneck(224, 256, 56), appending(224, 256, 56)});
 }
 
-// What a process does once: the plan that was compiled is there again, without compiling, for another handle.
+// A plan that was compiled for one handle is there again for another, from its text.
 TEST_F(FusedPlanTest, IsStoredAndLoaded) {
   const Target target = described("h200");
   Layer layer = appending(224, 256, 56);
@@ -78,15 +78,13 @@ TEST_F(FusedPlanTest, IsStoredAndLoaded) {
   const auto plans = norm_convolution_plans_for(target, layer.shape, layer.x, layer.y, 1, &why_not);
   ASSERT_FALSE(plans.empty()) << why_not;
   const StoredPlan stored = plans[0].store();
-  const NormConvolutionPlan loaded =
-      load_norm_convolution_plan(described("h200"), layer.shape, layer.x, layer.y, stored);
+  const NormConvolutionPlan loaded = load_norm_convolution_plan(described("h200"), layer.shape, stored);
   EXPECT_EQ(loaded.name(), plans[0].name());
   EXPECT_EQ(loaded.workspace_bytes(), plans[0].workspace_bytes());
   EXPECT_EQ(loaded.store().json, stored.json);
   StoredPlan broken = stored;
   broken.json.resize(broken.json.size() / 2);
-  const std::string error =
-      error_of([&] { load_norm_convolution_plan(target, layer.shape, layer.x, layer.y, broken); });
+  const std::string error = error_of([&] { load_norm_convolution_plan(target, layer.shape, broken); });
   EXPECT_NE(error.find("loading the plan of batch norm, ReLU and conv 3x3"), std::string::npos) << error;
 }
 

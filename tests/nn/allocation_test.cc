@@ -44,8 +44,8 @@ TEST_P(AllocationTest, PlanningAllocatesNothingOnTheDevice) {
   EXPECT_EQ(counting.allocations, 0);
 }
 
-// One training step's allocations on the host, within convolutions and elsewhere, those by operator new of the latter,
-// and the heap in use after it.
+// One training step's allocations on the host, within convolutions and elsewhere, those by operator new among both, and
+// the heap in use after it.
 struct HostCost {
   std::int64_t in_convolutions, elsewhere, cpp;
   std::size_t in_use;

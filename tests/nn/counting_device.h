@@ -191,7 +191,7 @@ class CountingDevice final : public Device {
     CountingConvolution(CountingDevice& device, std::unique_ptr<Convolution> inner)
         : device_(device), inner_(std::move(inner)) {}
 
-    std::string implementation() const override { return inner_->implementation(); }
+    Implementation implementation() const override { return inner_->implementation(); }
     std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
     void forward(const View& x, const float* w, const View& y, void* workspace) override {
       device_.count([=, this] { inner_->forward(x, w, y, workspace); });
@@ -213,7 +213,7 @@ class CountingDevice final : public Device {
     CountingNormConvolution(CountingDevice& device, std::unique_ptr<NormConvolution> inner)
         : device_(device), inner_(std::move(inner)) {}
 
-    std::string implementation() const override { return inner_->implementation(); }
+    Implementation implementation() const override { return inner_->implementation(); }
     std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
     void forward(const View& x, const Affine& affine, const float* w, const View& y, const Output& output,
                  void* workspace) override {

@@ -22,6 +22,12 @@ runs 0 "${common[@]}" predict --run run --json tree
 [[ $(wc -l < out) == 41 ]] || fail "41 images are below tree, and $(wc -l < out) were answered"
 runs 0 "${common[@]}" embed --run run --out features.npy tree
 [[ $(wc -l < features.csv) == 42 ]] || fail "embed found $(wc -l < features.csv) lines of images"
+mkdir -p two/b
+cp "${images[0]}" two/b/x.png
+ln -s "$work/two/b" two/c
+ln -s "$work/two/b" two/a
+runs 0 "${common[@]}" predict --run run --json two
+grep -qF '"image":"two/a/x.png"' out || fail "of three ways to a folder, the first by name: $(cut -c 1-40 out)"
 cp drawn/Data_Entry_2017.csv labels.csv
 runs 0 prepare --images tree tree/linked --labels labels.csv --out linked --size 16
 says "40/40"

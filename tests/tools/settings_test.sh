@@ -51,6 +51,10 @@ there "$work/a \"quoted\" \\ folder # 1/manifest.json"
 cp -r "$work/a \"quoted\" \\ folder # 1" "$work/data # \\ \"x\""
 runs 0 "${common[@]}" "${train[@]}" --data "$work/data # \\ \"x\"" --image-size 16 --arch growth=8,blocks=2,init=8 --out "$work/odd"
 runs 0 "${common[@]}" train --resume --data "$work/data # \\ \"x\"" --out "$work/odd" --epochs 2
+for seed in '"x"' 1.5 -1; do
+  sed -i "s/^seed = .*/seed = $seed/" "$work/run/config.toml"
+  fails "config.toml: a seed is a whole number" "${common[@]}" train --resume --data "$work/data" --out "$work/run"
+done
 grep -q '^2,' "$work/odd/metrics.csv" || fail "a run with an odd path is not resumed"
 
 # Seeds: all that a run's config.toml can hold, and nothing else.

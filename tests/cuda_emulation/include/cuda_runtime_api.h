@@ -55,11 +55,13 @@ struct cudaFuncAttributes {};
 struct CUstream_st {
   std::deque<std::function<void()>> queued;
   std::int64_t added = 0, done = 0;
+  std::int64_t launches = 0;  // of what was added: kernels, copies and products, not waits for events
 };
 using Nodes = std::set<std::size_t>;  // of a graph
 struct CUevent_st {                   // a place in a stream; where none was recorded, there is nothing to wait for
   CUstream_st* stream = nullptr;
   std::int64_t place = 0;
+  std::int64_t launches = 0;
   int capture = 0;  // the number of the capture that it was recorded in; then, what lies before it there
   Nodes before = {};
 };
@@ -196,9 +198,11 @@ inline void enqueue(cudaStream_t stream, std::function<void()> work) {
   } else if (counts_only) {
     finish(stream, stream->added);
     stream->done = ++stream->added;
+    ++stream->launches;
   } else {
     stream->queued.push_back(std::move(work));
     ++stream->added;
+    ++stream->launches;
   }
 }
 
@@ -370,9 +374,9 @@ inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (densetree::emulation::is_captured(stream)) {
-    *event = {stream, 0, densetree::emulation::captures, densetree::emulation::capture.ends[stream]};
+    *event = {stream, 0, 0, densetree::emulation::captures, densetree::emulation::capture.ends[stream]};
   } else {
-    *event = {stream, stream->added};
+    *event = {stream, stream->added, stream->launches};
   }
   return cudaSuccess;
 }
@@ -395,16 +399,20 @@ inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, u
     capture.ends[stream].insert(event->before.begin(), event->before.end());
     return cudaSuccess;
   }
-  if (event->stream && is_captured(stream)) {  // a graph cannot wait for what is queued outside of it
+  if (!event->stream) {
+    return cudaSuccess;
+  }
+  if (is_captured(stream)) {  // a graph cannot wait for what is queued outside of it
     return break_capture(cudaErrorStreamCaptureIsolation);
   }
   enqueue(stream, [until = *event] { finish(until); });
+  --stream->launches;
   return cudaSuccess;
 }
 
-// Everything that is queued takes a millisecond.
+// Every kernel, copy and product takes a millisecond, and a wait nothing.
 inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
-  *milliseconds = static_cast<float>(end->place - begin->place);
+  *milliseconds = static_cast<float>(end->launches - begin->launches);
   return cudaSuccess;
 }
 

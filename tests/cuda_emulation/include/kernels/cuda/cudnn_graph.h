@@ -51,7 +51,7 @@ class NormConvolutionPlan {
 
   std::size_t workspace_bytes() const { return 500; }
   const std::string& name() const { return name_; }
-  StoredPlan store() const { return {name_, "compiled"}; }
+  StoredPlan store() const;
   void run(cudnnHandle_t handle, const void* x, const float* scale, const float* shift, const void* w, void* y,
            void* workspace) const;
 
@@ -63,8 +63,8 @@ class NormConvolutionPlan {
 std::vector<NormConvolutionPlan> norm_convolution_plans_for(const Target& target, const ConvolutionShape& shape,
                                                             ChannelSlice x, ChannelSlice y, std::size_t limit,
                                                             std::string* why_not);
-NormConvolutionPlan load_norm_convolution_plan(const Target& target, const ConvolutionShape& shape, ChannelSlice x,
-                                               ChannelSlice y, const StoredPlan& stored);
+NormConvolutionPlan load_norm_convolution_plan(const Target& target, const ConvolutionShape& shape,
+                                               const StoredPlan& stored);
 
 // Two of them, where as many are asked for.
 std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionShape& shape, Pass pass,
