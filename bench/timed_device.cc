@@ -268,10 +268,6 @@ void TimedDevice::linear_backward(const float* x, const float* w, const float* d
           [&] { device_->linear_backward(x, w, dy, n, k, l, dx, dw, db); });
 }
 
-void TimedDevice::sigmoid(const float* x, std::int64_t n, float* y) {
-  measure("sigmoid", floats(2 * n), 0, [&] { device_->sigmoid(x, n, y); });
-}
-
 void TimedDevice::loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
                        std::int64_t l, double* loss, float* dz) {
   measure("loss", floats(3 * n * l), 0, [&] { device_->loss(kind, z, y, positive_weights, n, l, loss, dz); });

@@ -1,5 +1,7 @@
 #include "kernels/device.h"
 
+#include <omp.h>
+
 #include <cmath>
 
 #include "kernels/core/error.h"
@@ -73,8 +75,8 @@ std::string ConvolutionShape::describe() const {
 void ConvolutionShape::validate() const {
   check(input.n > 0 && input.c > 0 && input.h > 0 && input.w > 0 && out_channels > 0 && kernel > 0 && stride > 0 &&
             padding >= 0,
-        "{} padding {}: sizes, kernel and stride must be positive and padding not negative", describe(), padding);
-  check(input.h + 2 * padding >= kernel && input.w + 2 * padding >= kernel, "{}: the output is empty", describe());
+        "{} padding {}: sizes, kernel and stride must be positive and padding not negative", *this, padding);
+  check(input.h + 2 * padding >= kernel && input.w + 2 * padding >= kernel, "{}: the output is empty", *this);
 }
 
 AdamScalars::AdamScalars(const AdamStep& s)
@@ -107,8 +109,18 @@ std::unique_ptr<Replay> make_direct_replay(std::function<void()> work) {
   return std::make_unique<DirectReplay>(std::move(work));
 }
 
+int usable_cores() {
+  return omp_get_num_procs();
+}
+
+int most_threads() {
+  return 8 * usable_cores();
+}
+
 std::unique_ptr<Device> make_device(const std::string& name, int threads) {
-  check(threads >= 0, "threads is {}; use 0 for all cores or a positive number", threads);
+  check(threads >= 0 && threads <= most_threads(),
+        "threads is {}; this process may use {} cores: use 1 to {}, or 0 for all cores", threads, usable_cores(),
+        most_threads());
   if (name == "cpu") {
     return std::make_unique<CpuDevice>(threads);
   }

@@ -332,8 +332,6 @@ class Device {
   virtual void linear_backward(const float* x, const float* w, const float* dy, std::int64_t n, std::int64_t k,
                                std::int64_t l, float* dx, float* dw, float* db) = 0;
 
-  // y = 1/(1 + exp(−x)), n elements.
-  virtual void sigmoid(const float* x, std::int64_t n, float* y) = 0;
   // loss = Σ term·weight / M over logits z[N][L] and targets y[N][L] in {0, 1}; NaN targets are missing: they
   // carry no loss and no gradient, and M counts the others. positive_weights is float[L] or null: it weighs the terms
   // of positives. Writes *loss (one double in device memory) and dz[N][L] (may be null).
@@ -362,6 +360,11 @@ class Range {
  private:
   Device& device_;
 };
+
+// Cores that this process may use, and the most threads that a device takes: several for each core, since a few too many
+// are only slow.
+int usable_cores();
+int most_threads();
 
 // "auto", "cpu", "cuda" or "cuda:N". auto takes CUDA where a device answers, else the CPU. threads 0: all cores.
 // Asking for a device that is not there is an Error that says why.

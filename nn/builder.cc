@@ -281,14 +281,14 @@ Tensor Builder::average_pool(const Tensor& x, int kernel) {
 
 StorageId Builder::global_average_pool(const Tensor& x) {
   const std::int64_t elements = x.shape.n * x.shape.c;
-  const StorageId y = tape_.storage("embedding", elements * sizeof(float));
+  const StorageId y = tape_.storage("embedding", elements * sizeof(float), DType::kFloat32);
   tape_.add(make_global_average_pool("global average pool", x, y, gradient(x), vector_gradient(y, elements)));
   return y;
 }
 
 StorageId Builder::linear(const std::string& name, StorageId x, std::int64_t n, std::int64_t k, std::int64_t l) {
   const Weight w = weight(name + ".weight", {l, k}), b = weight(name + ".bias", {l});
-  const StorageId y = tape_.storage("logits", n * l * sizeof(float));
+  const StorageId y = tape_.storage("logits", n * l * sizeof(float), DType::kFloat32);
   tape_.add(make_linear(name, n, k, l, x, w, b, y, vector_gradient(x, n * k), vector_gradient(y, n * l)));
   return y;
 }

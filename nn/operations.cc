@@ -171,18 +171,6 @@ class LinearOperation final : public Operation {
   Weight w_, b_;
 };
 
-class SigmoidOperation final : public Operation {
- public:
-  SigmoidOperation(std::string name, std::int64_t count, StorageId x, StorageId y)
-      : Operation(std::move(name)), count_(count), x_(x), y_(y) {}
-  Uses forward_uses() const override { return {.reads = {x_}, .writes = {y_}}; }
-  void forward(const Run& run) override { run.device.sigmoid(run.array(x_), count_, run.array(y_)); }
-
- private:
-  std::int64_t count_;
-  StorageId x_, y_;
-};
-
 class LossOperation final : public Operation {
  public:
   LossOperation(std::string name, LossKind kind, std::int64_t n, std::int64_t l, StorageId logits, StorageId targets,
@@ -249,10 +237,6 @@ std::unique_ptr<Operation> make_global_average_pool(std::string name, Tensor x, 
 std::unique_ptr<Operation> make_linear(std::string name, std::int64_t n, std::int64_t k, std::int64_t l, StorageId x,
                                        Weight w, Weight b, StorageId y, StorageId dx, StorageId dy) {
   return std::make_unique<LinearOperation>(std::move(name), n, k, l, x, w, b, y, dx, dy);
-}
-
-std::unique_ptr<Operation> make_sigmoid(std::string name, std::int64_t count, StorageId x, StorageId y) {
-  return std::make_unique<SigmoidOperation>(std::move(name), count, x, y);
 }
 
 std::unique_ptr<Operation> make_loss(std::string name, LossKind kind, std::int64_t n, std::int64_t l, StorageId logits,

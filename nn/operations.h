@@ -92,7 +92,6 @@ std::unique_ptr<Operation> make_global_average_pool(std::string name, Tensor x, 
 // x [N][K], y [N][L].
 std::unique_ptr<Operation> make_linear(std::string name, std::int64_t n, std::int64_t k, std::int64_t l, StorageId x,
                                        Weight w, Weight b, StorageId y, StorageId dx, StorageId dy);
-std::unique_ptr<Operation> make_sigmoid(std::string name, std::int64_t count, StorageId x, StorageId y);
 // Loss and its gradient on the logits. positive_weights -1: none.
 std::unique_ptr<Operation> make_loss(std::string name, LossKind kind, std::int64_t n, std::int64_t l, StorageId logits,
                                      StorageId targets, StorageId positive_weights, StorageId loss, StorageId dlogits);

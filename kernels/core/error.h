@@ -2,10 +2,13 @@
 //
 // A message says what is wrong, names the file or value, and says what would be right:
 //   check(batch > 0, "batch size is {}; it must be at least 1", batch);
+// Arguments are evaluated whether the message is needed or not: where a step of training comes by, hand over what is
+// there already, such as an object with describe(), which is called only for the message.
 #pragma once
 
 #include <fmt/format.h>
 
+#include <concepts>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -30,3 +33,13 @@ void check(bool ok, fmt::format_string<Args...> format, Args&&... args) {
 }
 
 }  // namespace densetree
+
+template <class T>
+requires requires(const T& object) {
+  { object.describe() } -> std::same_as<std::string>;
+}
+struct fmt::formatter<T, char> : fmt::formatter<std::string> {
+  auto format(const T& object, auto& context) const {
+    return fmt::formatter<std::string>::format(object.describe(), context);
+  }
+};

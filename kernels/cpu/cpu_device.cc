@@ -104,7 +104,6 @@ class CpuStopwatch final : public Stopwatch {
 CpuDevice::CpuDevice(int threads)
     : threads_(threads > 0 ? threads : omp_get_num_procs()), lanes_(__builtin_cpu_supports("avx512f") ? 16 : 8) {
   check_processor();
-  omp_set_num_threads(threads_);  // oneDNN takes its thread count from here
 }
 
 DeviceInfo CpuDevice::info() const {
@@ -186,15 +185,14 @@ std::unique_ptr<Replay> CpuDevice::capture(std::function<void()> work) {
 
 void CpuDevice::check_precision(const ConvolutionShape& shape) const {
   const std::string refused = why_not(shape.precision);
-  check(refused.empty(), "{} in {}: {}", shape.describe(), name_of(shape.precision), refused);
+  check(refused.empty(), "{} in {}: {}", shape, name_of(shape.precision), refused);
 }
 
 std::unique_ptr<Convolution> CpuDevice::make_convolution(const ConvolutionShape& shape) {
   check_precision(shape);
-  omp_set_num_threads(threads_);
   const bool widens = shape.precision == Precision::kBFloat16 && !__builtin_cpu_supports("avx512bf16");
   auto convolution = widens ? make_widened_convolution(*this, shape)
-                            : make_onednn_convolution(shape, layout(shape.input_use), layout(shape.output_use));
+                            : make_onednn_convolution(shape, layout(shape.input_use), layout(shape.output_use), threads_);
   const bool first = shape.input_use == Use::kInput && shape.output_use == Use::kSpatial;
   return first && shape.training ? make_first_convolution(shape, std::move(convolution), lanes_, threads_)
                                  : std::move(convolution);

@@ -9,6 +9,7 @@ namespace densetree {
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(int threads);  // 0: all cores
+  int threads() const { return threads_; }
 
   DeviceInfo info() const override;
   Layout layout(Use use) const override;
@@ -61,7 +62,6 @@ class CpuDevice final : public Device {
               float* y) override;
   void linear_backward(const float* x, const float* w, const float* dy, std::int64_t n, std::int64_t k, std::int64_t l,
                        float* dx, float* dw, float* db) override;
-  void sigmoid(const float* x, std::int64_t n, float* y) override;
   void loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
             std::int64_t l, double* loss, float* dz) override;
   void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) override;
@@ -77,7 +77,8 @@ class CpuDevice final : public Device {
 };
 
 // A oneDNN convolution for this processor (kernels/cpu/convolution.cc).
-std::unique_ptr<Convolution> make_onednn_convolution(const ConvolutionShape& shape, Layout input, Layout output);
+std::unique_ptr<Convolution> make_onednn_convolution(const ConvolutionShape& shape, Layout input, Layout output,
+                                                     int threads);
 
 // The same in bf16 for processors that multiply fp32 alone (kernels/cpu/widened_convolution.cc).
 std::unique_ptr<Convolution> make_widened_convolution(CpuDevice& device, const ConvolutionShape& shape);

@@ -41,10 +41,10 @@ class FirstConvolution final : public Convolution {
 
   void forward(const View& x, const float* w, const View& y, void* workspace) override {
     check(x.shape() == shape_.input && x.layout == Layout::kPlanar && x.whole && x.dtype == kType,
-          "{}: its input is ({}, {}, {}, {}) {}{}", shape_.describe(), x.n, x.c, x.h, x.w, name_of(x.layout),
+          "{}: its input is ({}, {}, {}, {}) {}{}", shape_, x.n, x.c, x.h, x.w, name_of(x.layout),
           x.whole ? "" : ", a slice");
     check(y.shape() == shape_.output() && y.block == lanes_ && y.whole && y.dtype == kType,
-          "{}: its output is ({}, {}, {}, {}) {}{}", shape_.describe(), y.n, y.c, y.h, y.w, name_of(y.layout),
+          "{}: its output is ({}, {}, {}, {}) {}{}", shape_, y.n, y.c, y.h, y.w, name_of(y.layout),
           y.whole ? "" : ", a slice");
     auto* packed = static_cast<double*>(workspace);
     pack(w, packed);

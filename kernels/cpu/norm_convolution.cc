@@ -183,7 +183,7 @@ class CpuNormConvolution final : public NormConvolution {
 
   void backward(const View& x, const Affine& affine, const float* w, const View& dy, const View& z, GradMode mode,
                 const View& s, const Gradients& gradients, void* workspace) override {
-    check(shape_.training, "{}: prepared for inference, backward is not there", shape_.describe());
+    check(shape_.training, "{}: prepared for inference, backward is not there", shape_);
     check_views(x, dy);
     check_views(s, dy);
     check_kept(z);
@@ -327,14 +327,14 @@ class CpuNormConvolution final : public NormConvolution {
   }
   void check_kept(const View& z) const {
     check(z.data == nullptr || fits(z, shape_.input),
-          "{} after batch norm: what is kept of its input is ({}, {}, {}, {}) {}", shape_.describe(), z.n, z.c, z.h,
+          "{} after batch norm: what is kept of its input is ({}, {}, {}, {}) {}", shape_, z.n, z.c, z.h,
           z.w, name_of(z.layout));
   }
   void check_views(const View& x, const View& y) const {
     check(fits(x, shape_.input), "{} after batch norm: its input is ({}, {}, {}, {}) {} from channel {} on",
-          shape_.describe(), x.n, x.c, x.h, x.w, name_of(x.layout), x.first);
+          shape_, x.n, x.c, x.h, x.w, name_of(x.layout), x.first);
     check(fits(y, shape_.output()), "{} after batch norm: its output is ({}, {}, {}, {}) {} from channel {} on",
-          shape_.describe(), y.n, y.c, y.h, y.w, name_of(y.layout), y.first);
+          shape_, y.n, y.c, y.h, y.w, name_of(y.layout), y.first);
   }
 
   Folded fold(const Affine& affine, float* scale, float* shift) const {

@@ -54,12 +54,6 @@ void CpuDevice::linear_backward(const float* x, const float* w, const float* dy,
   }
 }
 
-void CpuDevice::sigmoid(const float* x, std::int64_t n, float* y) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    y[i] = static_cast<float>(sigmoid_of(x[i]));
-  }
-}
-
 void CpuDevice::loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
                      std::int64_t l, double* loss, float* dz) {
   const auto term = [&](std::int64_t i) {

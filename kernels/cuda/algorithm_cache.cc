@@ -29,8 +29,8 @@ fs::path aside(const fs::path& file) {
 }  // namespace
 
 std::string algorithm_key(const AlgorithmHost& host, const ConvolutionShape& shape, const std::string& pass) {
-  return fmt::format("{} {}.{}; {}; {} padding {}; {}; {}", host.gpu, host.major, host.minor, host.library,
-                     shape.describe(), shape.padding, pass, name_of(shape.precision));
+  return fmt::format("{} {}.{}; {}; {} padding {}; {}; {}", host.gpu, host.major, host.minor, host.library, shape,
+                     shape.padding, pass, name_of(shape.precision));
 }
 
 AlgorithmCache::AlgorithmCache(fs::path file) : file_(std::move(file)), choices_(read()) {}

@@ -63,7 +63,7 @@ void CheckedConvolution::backward_weights(const View& x, const View& dy, float* 
 }
 
 void CheckedConvolution::check_backward(const View& x, const float* w, const View& y, const void* workspace) const {
-  check(shape_.training, "{}: prepared for inference, backward is not there", shape_.describe());
+  check(shape_.training, "{}: prepared for inference, backward is not there", shape_);
   check_operands(x, w, y, workspace);
 }
 
@@ -82,11 +82,11 @@ void CheckedConvolution::check_operands(const View& x, const float* w, const Vie
                        name_of(view.layout), view.whole ? "" : ", a slice", view.data);
   };
   check(fits(x, shape_.input, input) && fits(y, shape_.output(), Layout::kInterleaved),
-        "{} on cuda:{}: takes whole {} tensors on 16-byte boundaries, {} and interleaved; got {} and {}",
-        shape_.describe(), context_->stream().device, name_of(type), name_of(input), text(x), text(y));
+        "{} on cuda:{}: takes whole {} tensors on 16-byte boundaries, {} and interleaved; got {} and {}", shape_,
+        context_->stream().device, name_of(type), name_of(input), text(x), text(y));
   check(is_aligned(w, 16) && is_aligned(workspace, 256),
-        "{} on cuda:{}: weights begin on a 16-byte and the workspace on a 256-byte boundary; got {} and {}",
-        shape_.describe(), context_->stream().device, static_cast<const void*>(w), workspace);
+        "{} on cuda:{}: weights begin on a 16-byte and the workspace on a 256-byte boundary; got {} and {}", shape_,
+        context_->stream().device, static_cast<const void*>(w), workspace);
 }
 
 }  // namespace cuda
@@ -94,7 +94,7 @@ void CheckedConvolution::check_operands(const View& x, const float* w, const Vie
 std::unique_ptr<Convolution> CudaDevice::make_convolution(const ConvolutionShape& shape) {
   shape.validate();
   const std::string refused = why_not(shape.precision);
-  check(refused.empty(), "{} in {}: {}", shape.describe(), name_of(shape.precision), refused);
+  check(refused.empty(), "{} in {}: {}", shape, name_of(shape.precision), refused);
   activate("make_convolution");
   return cuda::is_product(shape) ? cuda::make_product_convolution(convolutions(), shape)
                                  : cuda::make_spatial_convolution(convolutions(), shape);
@@ -104,7 +104,7 @@ std::unique_ptr<NormConvolution> CudaDevice::make_norm_convolution(const Convolu
                                                                    ChannelSlice y, std::string* why_not) {
   shape.validate();
   const std::string refused = this->why_not(shape.precision);
-  check(refused.empty(), "{} in {}: {}", shape.describe(), name_of(shape.precision), refused);
+  check(refused.empty(), "{} in {}: {}", shape, name_of(shape.precision), refused);
   activate("make_norm_convolution");
   return cuda::make_fused_norm_convolution(*this, convolutions(), shape, x, y, why_not);
 }

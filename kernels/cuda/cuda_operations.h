@@ -77,7 +77,6 @@ class CudaDevice final : public Device {
               float* y) override;
   void linear_backward(const float* x, const float* w, const float* dy, std::int64_t n, std::int64_t k, std::int64_t l,
                        float* dx, float* dw, float* db) override;
-  void sigmoid(const float* x, std::int64_t n, float* y) override;
   void loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
             std::int64_t l, double* loss, float* dz) override;
   void l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) override;

@@ -263,7 +263,7 @@ std::string last_error() {
 
 // In messages.
 std::string norm_convolution_text(const ConvolutionShape& shape) {
-  return fmt::format("batch norm, ReLU and {}, {}", shape.describe(), densetree::name_of(shape.precision));
+  return fmt::format("batch norm, ReLU and {}, {}", shape, densetree::name_of(shape.precision));
 }
 
 // The first plans that keep the rules, `limit` of them at most, and what cuDNN said last where it refused one. One that
@@ -430,8 +430,7 @@ void GraphPlan::execute(cudnnHandle_t handle, std::span<const std::int64_t> ids,
 
 std::vector<ConvolutionPlan> plans_for(const Target& target, const ConvolutionShape& shape, Pass pass,
                                        std::size_t limit) {
-  const std::string what =
-      fmt::format("{}, {}, {}", shape.describe(), name_of(pass), densetree::name_of(shape.precision));
+  const std::string what = fmt::format("{}, {}, {}", shape, name_of(pass), densetree::name_of(shape.precision));
   std::string refusal;
   auto plans = plans_of<ConvolutionPlan>(target, graph_of(target, shape, pass), shape.precision, what, limit, &refusal);
   check(!plans.empty(), "{}: cuDNN {} has no deterministic engine for it on this GPU{}{}", what, cudnnGetVersion(),

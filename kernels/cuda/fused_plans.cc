@@ -46,7 +46,7 @@ std::shared_ptr<const NormConvolutionPlan> FusedPlans::find(cudnnHandle_t handle
                                                             ChannelSlice x, ChannelSlice y, std::string* why_not) {
   constexpr std::int64_t kBoundary = 8;  // channels: slices may begin at any multiple without another plan
   const std::string key =
-      fmt::format("cuda:{} {} padding {} {}, {} of {} to {} of {}", device_, shape.describe(), shape.padding,
+      fmt::format("cuda:{} {} padding {} {}, {} of {} to {} of {}", device_, shape, shape.padding,
                   densetree::name_of(shape.precision), x.first % kBoundary, x.of, y.first % kBoundary, y.of);
   auto place = found_.find(key);
   if (place == found_.end()) {

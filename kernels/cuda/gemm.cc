@@ -66,12 +66,12 @@ std::string GemmShape::describe() const {
 void GemmShape::validate() const {
   check(is_sound(a) && is_sound(b) && is_sound(c),
         "{}: matrices are fp32 or bf16, have rows and columns, no row overlaps the next, and sizes are below 2^31",
-        describe());
+        *this);
   check(a.type == b.type && (a.type == DType::kFloat32 || !tensor_float32),
-        "{}: the operands have one type, and only fp32 is rounded to tf32", describe());
+        "{}: the operands have one type, and only fp32 is rounded to tf32", *this);
   check((transpose_a ? a.columns : a.rows) == m() && (transpose_b ? b.rows : b.columns) == n() &&
             (transpose_b ? b.columns : b.rows) == k(),
-        "{}: the sizes do not fit each other", describe());
+        "{}: the sizes do not fit each other", *this);
 }
 
 std::size_t gemm_workspace_bytes(int compute_capability_major) {
@@ -122,9 +122,7 @@ std::string Gemm::name() const {
 }
 
 Gemm::Gemm(cublasLtHandle_t handle, int device, const GemmShape& shape, std::size_t workspace_bytes, std::size_t limit)
-    : what_(fmt::format("{} on cuda:{}", shape.describe(), device)),
-      description_(shape),
-      workspace_bytes_(workspace_bytes) {
+    : what_(fmt::format("{} on cuda:{}", shape, device)), description_(shape), workspace_bytes_(workspace_bytes) {
   const Preference preference = preference_for(workspace_bytes);
   std::vector<cublasLtMatmulHeuristicResult_t> results(limit);
   int count = 0;

@@ -10,12 +10,6 @@ namespace {
 
 using namespace cuda;
 
-__global__ void sigmoid_kernel(const float* x, std::int64_t n, float* y) {
-  for (std::int64_t i = first_index(); i < n; i += index_step()) {
-    y[i] = static_cast<float>(sigmoid_of(x[i]));
-  }
-}
-
 // One block, since a batch has a few thousand logits: first it counts the targets that are present, which every
 // gradient is divided by, then it adds up the terms.
 __global__ void loss_kernel(LossKind kind, const float* z, const float* y, const float* positive_weights,
@@ -58,12 +52,6 @@ __global__ void loss_kernel(LossKind kind, const float* z, const float* y, const
 }
 
 }  // namespace
-
-void CudaDevice::sigmoid(const float* x, std::int64_t n, float* y) {
-  const char* const operation = "sigmoid";
-  require(n > 0, operation, "there must be an element");
-  launch(stream_, operation, sigmoid_kernel, grid_over(n, stream_), x, n, y);
-}
 
 void CudaDevice::loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
                       std::int64_t l, double* loss, float* dz) {

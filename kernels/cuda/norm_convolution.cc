@@ -58,7 +58,7 @@ class CudaNormConvolution final : public NormConvolution {
 
   void backward(const View& x, const Affine& affine, const float* w, const View& dy, const View& z, GradMode mode,
                 const View& s, const Gradients& gradients, void* workspace) override {
-    check(backward_ != nullptr, "{}: prepared for inference, backward is not there", shape_.describe());
+    check(backward_ != nullptr, "{}: prepared for inference, backward is not there", shape_);
     check_shape("its input", x, shape_.input);
     check_shape("its output's gradient", dy, shape_.output());
     check_kept(z);
@@ -111,7 +111,7 @@ class CudaNormConvolution final : public NormConvolution {
 
   void check_shape(const char* what, const View& view, const Shape& shape) const {
     check(view.shape() == shape && view.dtype == type_of(shape_), "{} after batch norm: {} is ({}, {}, {}, {}) {}",
-          shape_.describe(), what, view.n, view.c, view.h, view.w, name_of(view.dtype));
+          shape_, what, view.n, view.c, view.h, view.w, name_of(view.dtype));
   }
   void check_kept(const View& z) const {
     if (z.data != nullptr) {
@@ -122,8 +122,8 @@ class CudaNormConvolution final : public NormConvolution {
     check(view.shape() == shape && view.dtype == type_of(shape_) && view.layout == Layout::kInterleaved &&
               view.first == slice.first && view.pixel_stride == slice.of,
           "{} after batch norm: its {} is ({}, {}, {}, {}) {} {}, channels from {} on of {}; it was made for {} of {}",
-          shape_.describe(), what, view.n, view.c, view.h, view.w, name_of(view.dtype), name_of(view.layout),
-          view.first, view.pixel_stride, slice.first, slice.of);
+          shape_, what, view.n, view.c, view.h, view.w, name_of(view.dtype), name_of(view.layout), view.first,
+          view.pixel_stride, slice.first, slice.of);
   }
 
   CudaDevice& device_;

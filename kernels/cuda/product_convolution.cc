@@ -92,7 +92,7 @@ bool is_product(const ConvolutionShape& shape) {
 }
 
 GemmShape product_of(const ConvolutionShape& shape, Pass pass) {
-  check(is_product(shape), "{} padding {}: is no matrix product", shape.describe(), shape.padding);
+  check(is_product(shape), "{} padding {}: is no matrix product", shape, shape.padding);
   const DType type = type_of(shape);
   const std::int64_t rows = shape.input.n * shape.input.pixels(), in = shape.input.c, out = shape.out_channels;
   const Matrix x{type, rows, in, in}, y{type, rows, out, out}, w{type, out, in, in};

@@ -44,7 +44,7 @@ class SpatialConvolution final : public CheckedConvolution {
     forward_.run(context().cudnn(), x, workspace, y, scratch(workspace));
   }
   void run_backward_data(const void* dy, const float* w, void* dx, void* workspace) override {
-    check(data_.has_value(), "{}: the gradient of the network's input is not prepared", shape().describe());
+    check(data_.has_value(), "{}: the gradient of the network's input is not prepared", shape());
     interleave(w, workspace);
     data_->run(context().cudnn(), dx, workspace, dy, scratch(workspace));
   }
@@ -88,8 +88,7 @@ ConvolutionPlan SpatialConvolution::make(Pass pass) const {
 
 std::unique_ptr<Convolution> make_spatial_convolution(std::shared_ptr<ConvolutionContext> context,
                                                       const ConvolutionShape& shape) {
-  check(shape.input.c <= pitch_of(shape), "{}: the network's input has up to {} channels", shape.describe(),
-        kInputPitch);
+  check(shape.input.c <= pitch_of(shape), "{}: the network's input has up to {} channels", shape, kInputPitch);
   return std::make_unique<SpatialConvolution>(std::move(context), shape);
 }
 

@@ -123,14 +123,16 @@ TEST(EmulatedStream, MayBeTheCallers) {
   std::vector<float> values{-2, 0, 1}, got(3);
   {
     const std::unique_ptr<Device> device = make_cuda_device(0, stream);
-    const DeviceArray<float> x(*device, std::span<const float>(values)), y(*device, 3);
-    device->sigmoid(x.data(), 3, y.data());
+    const std::vector<float> weights{2, 1};
+    const DeviceArray<float> x(*device, std::span<const float>(values)), y(*device, 3),
+        w(*device, std::span<const float>(weights));
+    device->linear(x.data(), w.data(), w.data() + 1, 3, 1, 1, y.data());
     ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);  // the caller's wait is enough
     ASSERT_EQ(cudaMemcpyAsync(got.data(), y.data(), sizeof(float) * 3, cudaMemcpyDeviceToHost, stream), cudaSuccess);
     ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
   }
   for (std::size_t i = 0; i < values.size(); ++i) {
-    EXPECT_NEAR(got[i], 1 / (1 + std::exp(-values[i])), 1e-6);
+    EXPECT_EQ(got[i], 2 * values[i] + 1);
   }
   EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
 }

@@ -219,7 +219,7 @@ TEST_P(ConvolutionTest, BFloat16RoundsOnceWhereTheDeviceHasIt) {
     if (auto* cpu = dynamic_cast<CpuDevice*>(&device())) {  // both ways that a processor may ask for
       forms.push_back(make_widened_convolution(*cpu, shape));
       forms.push_back(
-          make_onednn_convolution(shape, device().layout(shape.input_use), device().layout(shape.output_use)));
+          make_onednn_convolution(shape, device().layout(shape.input_use), device().layout(shape.output_use), 2));
     }
     for (auto& form : forms) {
       DeviceConvolution on_device(device(), shape, std::move(form));

@@ -105,8 +105,6 @@ class Everything {
     const Array<AdamScalars> scalars(device_, std::vector{AdamScalars(step)});
     device_.adam(scalars.data(), norm.data(), many, g.data(), m.data(), v.data(), p.data());
     keep(m.read()), keep(v.read()), keep(p.read());
-    device_.sigmoid(g.data(), many, p.data());
-    keep(p.read());
   }
 
   void input() {

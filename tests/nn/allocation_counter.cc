@@ -1,9 +1,12 @@
 #include "tests/nn/allocation_counter.h"
 
+#include <link.h>
+
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -13,19 +16,47 @@
 #endif
 
 namespace {
-std::atomic<std::int64_t> count{0}, cpp_count{0};
+std::atomic<std::int64_t> count{0}, cpp_count{0}, onednn_count{0};
+
+// The addresses of oneDNN's code. Found before main(): nothing that is counted runs earlier.
+struct Range {
+  std::uintptr_t begin = 0, end = 0;
+} onednn;
+
+int find_onednn(dl_phdr_info* library, std::size_t, void*) {
+  if (std::strstr(library->dlpi_name, "libdnnl") == nullptr) {
+    return 0;
+  }
+  for (int i = 0; i < library->dlpi_phnum; ++i) {
+    const auto& segment = library->dlpi_phdr[i];
+    if (segment.p_type == PT_LOAD && (segment.p_flags & PF_X) != 0) {
+      onednn = {library->dlpi_addr + segment.p_vaddr, library->dlpi_addr + segment.p_vaddr + segment.p_memsz};
+    }
+  }
+  return 1;
 }
+const int found = dl_iterate_phdr(find_onednn, nullptr);
+
+void count_one(const void* caller) {
+  ++count;
+  const auto address = reinterpret_cast<std::uintptr_t>(caller);
+  onednn_count += address >= onednn.begin && address < onednn.end;
+}
+}  // namespace
 
 namespace densetree::test {
 
 bool counts_allocations() {
-  return DENSETREE_COUNTS_ALLOCATIONS;
+  return DENSETREE_COUNTS_ALLOCATIONS != 0 && found != 0;
 }
 std::int64_t allocations() {
   return count.load();
 }
 std::int64_t cpp_allocations() {
   return cpp_count.load();
+}
+std::int64_t onednn_allocations() {
+  return onednn_count.load();
 }
 
 }  // namespace densetree::test
@@ -41,26 +72,28 @@ void* __libc_memalign(std::size_t alignment, std::size_t size);
 void __libc_free(void* memory);
 
 void* malloc(std::size_t size) {
-  ++count;
+  count_one(__builtin_return_address(0));
   return __libc_malloc(size);
 }
 void* calloc(std::size_t number, std::size_t size) {
-  ++count;
+  count_one(__builtin_return_address(0));
   return __libc_calloc(number, size);
 }
 void* realloc(void* memory, std::size_t size) {
-  ++count;
+  count_one(__builtin_return_address(0));
   return __libc_realloc(memory, size);
 }
 void* memalign(std::size_t alignment, std::size_t size) {
-  ++count;
+  count_one(__builtin_return_address(0));
   return __libc_memalign(alignment, size);
 }
 void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  return memalign(alignment, size);
+  count_one(__builtin_return_address(0));
+  return __libc_memalign(alignment, size);
 }
 int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
-  *memory = memalign(alignment, size);
+  count_one(__builtin_return_address(0));
+  *memory = __libc_memalign(alignment, size);
   return *memory ? 0 : ENOMEM;
 }
 void free(void* memory) {
@@ -71,14 +104,16 @@ void free(void* memory) {
 
 void* operator new(std::size_t size) {
   ++cpp_count;
-  if (void* memory = malloc(size)) {
+  count_one(__builtin_return_address(0));
+  if (void* memory = __libc_malloc(size)) {
     return memory;
   }
   throw std::bad_alloc();
 }
 void* operator new(std::size_t size, std::align_val_t alignment) {
   ++cpp_count;
-  if (void* memory = memalign(static_cast<std::size_t>(alignment), size)) {
+  count_one(__builtin_return_address(0));
+  if (void* memory = __libc_memalign(static_cast<std::size_t>(alignment), size)) {
     return memory;
   }
   throw std::bad_alloc();

@@ -12,7 +12,6 @@
 #include "kernels/core/error.h"
 #include "kernels/device.h"
 #include "kernels/tree_operations.h"
-#include "tests/nn/allocation_counter.h"
 
 namespace densetree::test {
 
@@ -23,7 +22,6 @@ class CountingDevice final : public Device {
   int allocations = 0, releases = 0;            // calls so far
   int captured = 0;                             // of capture()
   std::size_t last_bytes = 0;                   // of the last allocation
-  std::int64_t in_convolutions = 0;             // host allocations within their calls
   std::optional<std::size_t> free_memory = {};  // what info() says is free; none: the truth
   bool captures = false;                        // whether captured work is noted and replayed without it
 
@@ -138,9 +136,6 @@ class CountingDevice final : public Device {
                        float* dx, float* dw, float* db) override {
     pass([=, this] { device_.linear_backward(x, w, dy, n, k, l, dx, dw, db); });
   }
-  void sigmoid(const float* x, std::int64_t n, float* y) override {
-    pass([=, this] { device_.sigmoid(x, n, y); });
-  }
   void loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
             std::int64_t l, double* loss, float* dz) override {
     pass([=, this] { device_.loss(kind, z, y, positive_weights, n, l, loss, dz); });
@@ -194,13 +189,13 @@ class CountingDevice final : public Device {
     Implementation implementation() const override { return inner_->implementation(); }
     std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
     void forward(const View& x, const float* w, const View& y, void* workspace) override {
-      device_.count([=, this] { inner_->forward(x, w, y, workspace); });
+      device_.pass([=, this] { inner_->forward(x, w, y, workspace); });
     }
     void backward_data(const View& dy, const float* w, const View& dx, void* workspace) override {
-      device_.count([=, this] { inner_->backward_data(dy, w, dx, workspace); });
+      device_.pass([=, this] { inner_->backward_data(dy, w, dx, workspace); });
     }
     void backward_weights(const View& x, const View& dy, float* dw, void* workspace) override {
-      device_.count([=, this] { inner_->backward_weights(x, dy, dw, workspace); });
+      device_.pass([=, this] { inner_->backward_weights(x, dy, dw, workspace); });
     }
 
    private:
@@ -217,26 +212,17 @@ class CountingDevice final : public Device {
     std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
     void forward(const View& x, const Affine& affine, const float* w, const View& y, const Output& output,
                  void* workspace) override {
-      device_.count([=, this] { inner_->forward(x, affine, w, y, output, workspace); });
+      device_.pass([=, this] { inner_->forward(x, affine, w, y, output, workspace); });
     }
     void backward(const View& x, const Affine& affine, const float* w, const View& dy, const View& z, GradMode mode,
                   const View& s, const Gradients& gradients, void* workspace) override {
-      device_.count([=, this] { inner_->backward(x, affine, w, dy, z, mode, s, gradients, workspace); });
+      device_.pass([=, this] { inner_->backward(x, affine, w, dy, z, mode, s, gradients, workspace); });
     }
 
    private:
     CountingDevice& device_;
     std::unique_ptr<NormConvolution> inner_;
   };
-
-  template <class Call>
-  void count(Call call) {
-    pass([call, this] {
-      const std::int64_t before = test::allocations();
-      call();
-      in_convolutions += test::allocations() - before;
-    });
-  }
 
   template <class Call>
   void pass(Call call) {

@@ -282,17 +282,6 @@ TEST_P(ModelTest, KeepsTheLogitsOfTheBatchBefore) {
   EXPECT_NE(logits[1], logits[2]);
 }
 
-TEST_P(ModelTest, ProbabilitiesAreTheSigmoidOfLogits) {
-  Model model(device(), small_options());
-  model.initialize(1);
-  model.set_input(random_input(model.options(), 1), false);
-  model.infer();
-  const std::vector<float> logits = model.logits(), probabilities = model.probabilities();
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    EXPECT_NEAR(probabilities[i], 1 / (1 + std::exp(-double{logits[i]})), 1e-6);
-  }
-}
-
 TEST_P(ModelTest, EmbeddingsTimesClassifierAreTheLogits) {
   Model model(device(), small_options());
   model.initialize(1);
