@@ -143,11 +143,10 @@ Stored collect(const TensorFile& file, const std::set<std::string_view>& wanted,
 
 // Empty when the tensor fits, else a line for the difference.
 std::string misfit(const ExpectedTensor& expected, const TensorInfo& stored) {
-  if (is_counter(expected.name)) {
-    const bool fits = !is_float(stored.type) && stored.elements() == 1;
-    return fits ? ""
-                : fmt::format("{}: stored {} {}, wanted one whole number", expected.name, name_of(stored.type),
-                              describe(stored.shape));
+  if (is_counter(expected.name)) {  // whole, or as a float where all of a file was converted
+    return stored.elements() == 1 ? ""
+                                  : fmt::format("{}: stored {} {}, wanted one number", expected.name,
+                                                name_of(stored.type), describe(stored.shape));
   }
   const bool fits = is_float(stored.type) && stored.shape == expected.shape;
   return fits ? ""
@@ -347,6 +346,12 @@ bool is_meta_key(std::string_view key) {
 }  // namespace
 
 std::string canonical_name(std::string_view stored) {
+  std::string plain(stored);
+  constexpr std::string_view kCompiled = "_orig_mod.";
+  for (std::size_t at = 0; (at = plain.find(kCompiled)) != std::string::npos;) {
+    plain.erase(at, kCompiled.size());
+  }
+  stored = plain;
   while (drop_prefix(stored)) {
   }
   std::string name = join_layer_dots(std::string(stored));
@@ -393,6 +398,18 @@ LoadPlan match_tensors(const TensorFile& file, std::span<const ExpectedTensor> e
     fail_with(difference, file, expected.size());
   }
   return plan;
+}
+
+void check_finite(const TensorFile& file) {
+  for (const TensorInfo& tensor : file.tensors()) {
+    if (!is_float(tensor.type) || tensor.name.starts_with(kProgressPrefix)) {  // the best loss of none is infinite
+      continue;
+    }
+    for (const double value : tensor.to_float64()) {
+      check(std::isfinite(value), "{}: '{}' holds {}; weights, statistics and an optimiser's state must be finite",
+            file.source(), tensor.name, value);
+    }
+  }
 }
 
 bool has_checkpoint_meta(const TensorFile& file) {

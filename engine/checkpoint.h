@@ -26,7 +26,7 @@ inline constexpr const char* kProgressPrefix = "progress.";
 
 struct ExpectedTensor {
   std::string name;   // torchvision's
-  TensorShape shape;  // a float type, or for "….num_batches_tracked" a whole-number type
+  TensorShape shape;  // a float type, or for "….num_batches_tracked" any type
 };
 
 enum class LoadPolicy : std::uint8_t {
@@ -46,14 +46,18 @@ struct LoadPlan {
 };
 
 // torchvision's name for a tensor stored under another program's: without the prefixes "module.", "model.",
-// "state_dict.", "densenet121." (any depth), without dots inside layer names ("norm.1" → "norm1", as torchvision wrote
-// before 0.3), and "classifier.0." → "classifier." (CheXNet's re-implementations wrap it).
+// "state_dict.", "densenet121." (any depth), without torch.compile's "_orig_mod.", without dots inside layer names
+// ("norm.1" → "norm1", as torchvision wrote before 0.3), and "classifier.0." → "classifier." (CheXNet's
+// re-implementations wrap it).
 std::string canonical_name(std::string_view stored);
 
 // Which stored tensor fills which expected one. Throws Error whose first line sums up the difference and whose further
 // lines list it: missing, unexpected, of another shape or type. The plan points into `file`.
 LoadPlan match_tensors(const TensorFile& file, std::span<const ExpectedTensor> expected,
                        LoadPolicy policy = LoadPolicy::kStrict);
+
+// Throws Error naming the file and the first tensor of floats in it that holds an infinity or NaN.
+void check_finite(const TensorFile& file);
 
 // ---- Metadata ------------------------------------------------------------------------------------
 inline constexpr int kCheckpointVersion = 1;

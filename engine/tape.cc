@@ -1,5 +1,8 @@
 #include "engine/tape.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "kernels/core/error.h"
 
 namespace densetree {
@@ -15,6 +18,23 @@ const char* suffix_of(Tape::Phase phase) {
       return " backward";
   }
   fail("tape: unknown phase {}", static_cast<int>(phase));
+}
+
+// Infinities and NaN have all bits of the exponent set.
+template <class Bits>
+bool all_finite(std::span<const std::byte> numbers, Bits exponent) {
+  for (std::size_t at = 0; at < numbers.size(); at += sizeof(Bits)) {
+    Bits bits;
+    std::memcpy(&bits, &numbers[at], sizeof bits);
+    if ((bits & exponent) == exponent) {
+      return false;
+    }
+  }
+  return true;
+}
+bool all_finite(std::span<const std::byte> numbers, DType type) {
+  return type == DType::kBFloat16 ? all_finite<std::uint16_t>(numbers, 0x7F80)
+                                  : all_finite<std::uint32_t>(numbers, 0x7F800000);
 }
 
 }  // namespace
@@ -35,8 +55,9 @@ View Run::view(const Tensor& tensor) const {
 
 // ---- Building
 
-StorageId Tape::storage(std::string name, std::size_t bytes) {
+StorageId Tape::storage(std::string name, std::size_t bytes, std::optional<DType> values) {
   storages_.emplace_back();
+  storages_.back().values = values;
   storages_.back().name = std::move(name);
   storages_.back().bytes = bytes;
   return static_cast<StorageId>(storages_.size()) - 1;
@@ -44,7 +65,7 @@ StorageId Tape::storage(std::string name, std::size_t bytes) {
 
 Tensor Tape::tensor(std::string name, const Shape& shape, Layout layout, DType dtype) {
   const auto bytes = static_cast<std::size_t>(storage_elements(shape, layout)) * size_of(dtype);
-  return {storage(std::move(name), bytes), shape, shape, 0, layout, dtype};
+  return {storage(std::move(name), bytes, dtype), shape, shape, 0, layout, dtype};
 }
 
 Tensor Tape::gradient(const Tensor& tensor) {
@@ -228,6 +249,24 @@ void Tape::run() {
 }
 void Tape::run_forward() {
   run_steps(0, forward_steps_);
+}
+
+std::string Tape::first_not_finite() {
+  std::vector<std::byte> bytes;
+  for (std::size_t index = 0; index < forward_steps_; ++index) {
+    run_steps(index, index + 1);
+    const Operation& operation = *operations_[schedule_[index].operation];
+    for (const StorageId id : operation.forward_uses().writes) {
+      if (storages_[id].values) {
+        bytes.resize(storages_[id].bytes);
+        device_.download(bytes.data(), memory_[id], bytes.size());
+        if (!all_finite(bytes, *storages_[id].values)) {
+          return operation.name();
+        }
+      }
+    }
+  }
+  return "";
 }
 
 void Tape::run_steps(std::size_t begin, std::size_t end) {

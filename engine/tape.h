@@ -85,7 +85,8 @@ class Tape {
   Device& device() const { return device_; }
 
   // ---- Building
-  StorageId storage(std::string name, std::size_t bytes);
+  // `values`: what it holds, where that is numbers that a layer puts out.
+  StorageId storage(std::string name, std::size_t bytes, std::optional<DType> values = std::nullopt);
   Tensor tensor(std::string name, const Shape& shape, Layout layout, DType dtype = DType::kFloat32);
   // For storages whose size is known only when everything else is built.
   void set_bytes(StorageId storage, std::size_t bytes) { storages_[storage].bytes = bytes; }
@@ -107,9 +108,13 @@ class Tape {
   // ---- Running
   // Lays the storages out at `memory`, bytes() long.
   void bind(std::byte* memory);
+  std::byte* memory() const { return base_; }
   void* address(StorageId storage) const { return memory_[storage]; }
   void run();          // one whole step: forward, and backward where frozen with it
   void run_forward();  // forward only
+  // Runs forward step by step, and returns the name of the first operation that puts out a value that is not finite, or
+  // "". Memory must have been cleared before the inputs were set, so that nothing but outputs is seen.
+  std::string first_not_finite();
   // Fills memory with NaN as soon as its lifetime ends: a read too late shows in the loss.
   void set_poison(bool poison) { poison_ = poison; }
 
@@ -130,6 +135,7 @@ class Tape {
   struct Storage {
     std::string name;
     std::size_t bytes = 0;
+    std::optional<DType> values;
     bool dropped = false, kept = false, kept_in_backward = false;
     int producer = -1;  // the operation that writes it in forward
     StorageId gradient = -1;

@@ -88,13 +88,10 @@ std::unique_ptr<Graph> ModelPlan::build(bool training) {
     tape.add(make_loss("loss", o.loss, o.batch_size, o.labels, outputs.logits, graph->targets, graph->positive_weights,
                        graph->loss, dlogits));
   } else {
-    graph->probabilities = tape.storage("probabilities", o.batch_size * o.labels * sizeof(float));
-    tape.keep(graph->probabilities);
     tape.keep(outputs.embedding);
     if (o.keep_features) {
       tape.keep(outputs.features.storage);
     }
-    tape.add(make_sigmoid("sigmoid", o.batch_size * o.labels, outputs.logits, graph->probabilities));
   }
   tape.freeze(training);
   return graph;
@@ -480,10 +477,6 @@ std::vector<float> Model::logits(int ago) {
   return values;
 }
 
-std::vector<float> Model::probabilities() {
-  return download(graph(false).tape.address(graph(false).probabilities), options().batch_size * options().labels);
-}
-
 std::vector<float> Model::embeddings() {
   return download(graph(false).tape.address(graph(false).embedding), options().batch_size * options().arch.features());
 }
@@ -513,6 +506,22 @@ std::vector<float> Model::features() {
     }
   }
   return planar;
+}
+
+std::string Model::trace_not_finite(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms) {
+  Tape& tape = graph(false).tape;
+  device_.fill(tape.memory(), 0, tape.bytes());
+  set_images(pixels, transforms, false);
+  const std::string layer = tape.first_not_finite();
+  std::string text = fmt::format("the first layer whose output is not finite is {}", layer.empty() ? "none" : layer);
+  for (const Parameters::Entry& entry : plan_.parameters_.entries()) {
+    for (const float value : download(array_of(entry), entry.elements)) {
+      if (!std::isfinite(value)) {
+        return fmt::format("{}; '{}' holds {}", text, entry.name, value);
+      }
+    }
+  }
+  return text;
 }
 
 void Model::set_poison(bool poison) {

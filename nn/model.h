@@ -45,7 +45,7 @@ struct Graph {
   StorageId pixels = -1, transforms = -1;                                    // where source_size > 0
   StorageId targets = -1, positive_weights = -1, loss = -1, gradients = -1;  // where it trains
   Tensor features;  // what the embedding is the mean of; there to be read where keep_features is set
-  StorageId embedding = -1, logits = -1, probabilities = -1;
+  StorageId embedding = -1, logits = -1;
   BatchNormCounts batch_norms;
 };
 
@@ -126,12 +126,14 @@ class Model {
   std::vector<float> training_logits();  // (N, L)
   // Of the last infer(), or of the one before (ago 1): those can be read while the last one computes.
   std::vector<float> logits(int ago = 0);
-  std::vector<float> probabilities();
   std::vector<float> embeddings();  // (N, features)
   // The last feature map, after the last norm and ReLU: each embedding is its mean over pixels. (N, C, H, W) planar,
   // whatever the device's layout. Throws Error where the model was made without keep_features.
   std::vector<float> features();
   Shape feature_shape() const;  // of features()
+  // Where an answer that is not finite comes from, for messages: runs inference on these images layer by layer. "the
+  // first layer whose output is not finite is features.norm5; 'features.norm5.running_var' holds nan"
+  std::string trace_not_finite(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms);
   std::int64_t steps() const { return steps_; }
   void set_poison(bool poison);  // see Tape::set_poison
 

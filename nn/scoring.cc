@@ -1,58 +1,100 @@
 #include "nn/scoring.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "engine/data/loader.h"
+#include "kernels/core/error.h"
 #include "kernels/functors/loss.h"
 
 namespace densetree::nn {
 
 namespace {
 
-// Runs the model over the rows; body(batch) is called with the results of each in the model.
-void infer_all(Model& model, const data::Dataset& dataset, const data::LabelSet& labels,
-               const std::vector<std::int64_t>& rows, const std::function<void(const data::Batch&)>& body) {
+// Throws Error where `values` (count, columns) of some image are not all finite.
+void check_finite(Model& model, const ImageBatch& images, std::span<const float> values) {
+  const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  if (bad == values.end()) {
+    return;
+  }
+  const std::size_t columns = values.size() / images.transforms.size(),
+                    image = static_cast<std::size_t>(bad - values.begin()) / columns,
+                    pixels = images.pixels.size() / images.transforms.size();
+  fail("{}: the network's output is {}; {}", images.name(image), *bad,
+       model.trace_not_finite(images.pixels.subspan(image * pixels, pixels), images.transforms.subspan(image, 1)));
+}
+
+std::vector<float> first_rows(std::vector<float> values, const ImageBatch& images, std::int64_t columns) {
+  values.resize(images.transforms.size() * static_cast<std::size_t>(columns));
+  return values;
+}
+
+// body(images, batch) for one batch of the rows after the other, until it returns false.
+void for_each_batch(const Model& model, const data::Dataset& dataset, const data::LabelSet& labels,
+                    const std::vector<std::int64_t>& rows,
+                    const std::function<bool(const ImageBatch&, const data::Batch&)>& body) {
   const ModelOptions& o = model.options();
   data::LoaderOptions options;
   options.batch_size = o.batch_size;
   options.output_size = o.image_size;
   data::Loader loader(dataset, labels, rows, options);
   loader.start(0);
+  std::size_t begin = 0;
   while (const data::Batch* batch = loader.next()) {
     const auto count = static_cast<std::size_t>(batch->count);
-    model.set_images(batch->pixels.first(count * o.source_size * o.source_size), batch->transforms.first(count), false);
-    model.infer();
-    body(*batch);
+    const ImageBatch images{batch->pixels.first(count * o.source_size * o.source_size), batch->transforms.first(count),
+                            [&](std::size_t i) { return dataset.row(rows[begin + i]).image; }};
+    if (!body(images, *batch)) {
+      return;
+    }
+    begin += count;
   }
 }
 
 }  // namespace
 
+std::vector<float> infer_logits(Model& model, const ImageBatch& images) {
+  model.set_images(images.pixels, images.transforms, false);
+  model.infer();
+  std::vector<float> logits = first_rows(model.logits(), images, model.options().labels);
+  check_finite(model, images, logits);
+  return logits;
+}
+
+std::vector<float> infer_embeddings(Model& model, const ImageBatch& images) {
+  model.set_images(images.pixels, images.transforms, false);
+  model.infer();
+  std::vector<float> values = first_rows(model.embeddings(), images, model.options().arch.features());
+  check_finite(model, images, values);
+  return values;
+}
+
+std::vector<double> probabilities_of(std::span<const float> logits) {
+  std::vector<double> probabilities(logits.size());
+  std::transform(logits.begin(), logits.end(), probabilities.begin(), [](float z) { return sigmoid_of(z); });
+  return probabilities;
+}
+
 Scores score(Model& model, const data::Dataset& dataset, const data::LabelSet& labels,
-             const std::vector<std::int64_t>& rows, const std::function<void(std::int64_t)>& progress) {
+             const std::vector<std::int64_t>& rows, const std::function<bool(std::int64_t)>& progress) {
   const std::int64_t columns = model.options().labels;
   Scores scores;
   scores.logits.reserve(rows.size() * columns);
-  infer_all(model, dataset, labels, rows, [&](const data::Batch& batch) {
-    const std::vector<float> logits = model.logits();
-    const std::int64_t values = batch.count * columns;
-    scores.logits.insert(scores.logits.end(), logits.begin(), logits.begin() + values);
-    scores.targets.insert(scores.targets.end(), batch.targets.begin(), batch.targets.begin() + values);
-    if (progress) {
-      progress(static_cast<std::int64_t>(scores.logits.size()) / columns);
-    }
+  for_each_batch(model, dataset, labels, rows, [&](const ImageBatch& images, const data::Batch& batch) {
+    const std::vector<float> logits = infer_logits(model, images);
+    scores.logits.insert(scores.logits.end(), logits.begin(), logits.end());
+    scores.targets.insert(scores.targets.end(), batch.targets.begin(), batch.targets.begin() + batch.count * columns);
+    return !progress || progress(static_cast<std::int64_t>(scores.logits.size()) / columns);
   });
-  scores.probabilities.reserve(scores.logits.size());
-  for (const float logit : scores.logits) {
-    scores.probabilities.push_back(sigmoid_of(logit));
-  }
+  scores.probabilities = probabilities_of(scores.logits);
   return scores;
 }
 
 void embed(Model& model, const data::Dataset& dataset, const std::vector<std::int64_t>& rows,
            const std::function<void(std::span<const float>)>& take) {
-  const std::int64_t features = model.options().arch.features();
-  infer_all(model, dataset, data::LabelSet(), rows, [&](const data::Batch& batch) {
-    const std::vector<float> values = model.embeddings();
-    take(std::span(values).first(batch.count * features));
+  for_each_batch(model, dataset, data::LabelSet(), rows, [&](const ImageBatch& images, const data::Batch&) {
+    take(infer_embeddings(model, images));
+    return true;
   });
 }
 

@@ -1,7 +1,10 @@
-// Runs a trained model over many images.
+// Runs a trained model over images: from pixels to logits, features and probabilities, the same way for every command.
+// An output that is not finite is an Error that names the image and where in the network it comes from.
 #pragma once
 
 #include <functional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "engine/data/dataset.h"
@@ -10,15 +13,27 @@
 
 namespace densetree::nn {
 
+// Up to a batch of images on their way through a model.
+struct ImageBatch {
+  std::span<const std::uint8_t> pixels;          // (count, S, S), S the model's source size
+  std::span<const ImageTransform> transforms;    // (count)
+  std::function<std::string(std::size_t)> name;  // of an image, for messages
+};
+
+std::vector<float> infer_logits(Model& model, const ImageBatch& images);      // (count, L)
+std::vector<float> infer_embeddings(Model& model, const ImageBatch& images);  // (count, features)
+std::vector<double> probabilities_of(std::span<const float> logits);
+
 struct Scores {
   std::vector<float> logits;          // (N, L)
   std::vector<double> probabilities;  // (N, L)
   std::vector<float> targets;         // (N, L), NaN where missing
 };
 
-// For the given rows of a data set, in their order. progress(images done) is called after each batch.
+// For the given rows of a data set, in their order. progress(images done) is called after each batch; where it returns
+// false, the scores of the images so far are returned.
 Scores score(Model& model, const data::Dataset& dataset, const data::LabelSet& labels,
-             const std::vector<std::int64_t>& rows, const std::function<void(std::int64_t)>& progress = {});
+             const std::vector<std::int64_t>& rows, const std::function<bool(std::int64_t)>& progress = {});
 
 // The features that the classifier sees, (N, features), batch by batch in the rows' order: take(values of the images
 // of one batch).

@@ -87,7 +87,7 @@ std::map<std::string, std::string> fixed_settings(const std::string& config) {
     }
     at = end + 1;
   }
-  for (const char* free : {"data", "tree", "epochs", "workers", "checkpoint-steps"}) {
+  for (const char* free : {"data", "tree", "epochs", "memory", "workers", "checkpoint-steps"}) {
     settings.erase(free);
   }
   return settings;
@@ -103,9 +103,8 @@ void check_same_settings(const fs::path& file, const std::string& config) {
   }
 }
 
-}  // namespace
-
-std::string config_toml(const TrainOptions& o, const std::string& data) {
+// The settings as TOML, section [train]; keys are the flags of `densetree train`.
+std::string config_toml(const TrainOptions& o, const std::string& data, const fs::path& tree) {
   std::string labels;
   for (const std::string& name : o.labels.names()) {
     labels += (labels.empty() ? "" : ", ") + quoted(name);
@@ -115,7 +114,7 @@ std::string config_toml(const TrainOptions& o, const std::string& data) {
   const auto add = [&](const char* key, const std::string& value) { text += fmt::format("{} = {}\n", key, value); };
   add("data", quoted(data));
   if (!o.tree.empty()) {
-    add("tree", quoted(o.tree));
+    add("tree", quoted(tree.string()));
   }
   add("arch", quoted(o.arch.name));
   add("image-size", std::to_string(o.image_size));
@@ -149,69 +148,81 @@ std::string config_toml(const TrainOptions& o, const std::string& data) {
   return text;
 }
 
-Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions options, fs::path run, bool resume,
+}  // namespace
+
+Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions options, fs::path run, Begin begin,
                  TrainListener listener)
     : options_((validate(options, dataset), std::move(options))),
       dataset_(dataset),
-      run_(std::move(run)),
+      run_(std::move(run), begin),
       listener_(std::move(listener)),
       train_rows_(dataset.rows_of(data::Side::kTrain)),
       val_rows_(dataset.rows_of(data::Side::kVal)),
       positive_weights_(positive_weights_of(options_, dataset, train_rows_)),
       model_(device, model_options(options_, dataset, positive_weights_)) {
-  const fs::path config = run_ / "config.toml";
-  const std::string settings = config_toml(options_, dataset.folder().string());
   batches_ = static_cast<std::int64_t>(train_rows_.size()) / options_.batch_size;
   rows_ = {csv_row(kColumns)};
-  if (resume) {
-    check(fs::exists(last()), "{}: there is no {} to resume from; begin the run without --resume", run_.string(),
-          last().filename().string());
-    check_same_settings(config, settings);
-    restore();
+  const std::string settings = config_toml(options_, dataset.folder().string(), run_.tree());
+  if (run_.resumes()) {
+    check_same_settings(run_.config(), settings);
+    restore(begin == Begin::kResumeOtherData);
+    write_file(run_.config(), settings);  // with the epochs that it has now
     write_implementations();
     return;
   }
-  check(!fs::exists(config) && !fs::exists(last()),
-        "{} holds a run already; continue it with --resume, or name another folder with --out", run_.string());
-  make_folder(run_);
+  if (begin == Begin::kResume || begin == Begin::kResumeOtherData) {
+    note("the run was cut off before its first checkpoint: begins again");
+  }
   model_.initialize(options_.seed);
   if (!options_.init.empty()) {
     const TensorFile file = TensorFile::open(options_.init);
-    for (const std::string& note : model_.load(file, LoadPolicy::kAllowNewClassifier, false, options_.seed)) {
-      if (listener_.note) {
-        listener_.note(note);
-      }
+    check_finite(file);
+    for (const std::string& text : model_.load(file, LoadPolicy::kAllowNewClassifier, false, options_.seed)) {
+      note(text);
     }
   }
-  write_file(config, settings);
+  if (options_.tree.empty()) {
+    fs::remove(run_.tree());
+  } else {
+    write_file(run_.tree(), options_.tree);
+  }
+  write_file(run_.data(), data::data_index_csv(dataset.rows_with_pixels(dataset.all_rows())));
+  write_file(run_.config(), settings);
   write_implementations();
-  save(last(), true);  // a kill during the first epoch is resumed like any other
+  save(run_.last(), true);  // a kill during the first epoch is resumed like any other
+}
+
+void Trainer::note(const std::string& text) const {
+  if (listener_.note) {
+    listener_.note(text);
+  }
 }
 
 // What computes the convolutions here. Where that is not what the run was computed with before, a resumed run differs
 // in its last bits from one that was not interrupted.
 void Trainer::write_implementations() const {
-  const fs::path file = run_ / "implementations.txt";
   const std::string here = model_.plan().training()->tape.implementations();
-  if (fs::exists(file) && read_file(file) != here && listener_.note) {
-    listener_.note(fmt::format("other implementations of convolutions than before, so last bits may differ; see {}",
-                               file.string()));
+  if (fs::exists(run_.implementations()) && read_file(run_.implementations()) != here) {
+    note(fmt::format("other implementations of convolutions than before, so last bits may differ; see {}",
+                     run_.implementations().string()));
   }
-  write_file(file, here);
+  write_file(run_.implementations(), here);
 }
 
-bool Trainer::train(const std::atomic<bool>& stop) {
-  while (progress_.epoch < options_.epochs) {
-    if (options_.early_stopping > 0 && progress_.since_best >= options_.early_stopping) {
-      if (listener_.note) {
-        listener_.note(fmt::format("stopped early: no better validation loss in {} epochs", progress_.since_best));
-      }
-      break;
-    }
-    if (!train_epoch(stop)) {
-      save(last(), true);
+bool Trainer::is_complete() const {
+  return progress_.epoch >= options_.epochs ||
+         (options_.early_stopping > 0 && progress_.since_best >= options_.early_stopping);
+}
+
+bool Trainer::train(Requests& requests) {
+  while (!is_complete()) {
+    if (!train_epoch(requests)) {
+      save(run_.last(), true);
       return false;
     }
+  }
+  if (progress_.epoch < options_.epochs) {
+    note(fmt::format("stopped early: no better validation loss in {} epochs", progress_.since_best));
   }
   return true;
 }
@@ -220,7 +231,7 @@ double Trainer::rate() const {
   return options_.lr * options_.schedule.factor(model_.steps(), batches_, options_.epochs * batches_, progress_.drops);
 }
 
-bool Trainer::train_epoch(const std::atomic<bool>& stop) {
+bool Trainer::train_epoch(Requests& requests) {
   data::LoaderOptions o{.batch_size = options_.batch_size,
                         .output_size = options_.image_size,
                         .seed = options_.seed,
@@ -231,23 +242,27 @@ bool Trainer::train_epoch(const std::atomic<bool>& stop) {
                         .allocate = {}};
   data::Loader loader(dataset_, options_.labels, train_rows_, o);
   loader.start(progress_.epoch, progress_.batch);
+  first_batch_ = progress_.batch;
   const auto start = std::chrono::steady_clock::now();
   while (const data::Batch* batch = next_batch(loader)) {
-    if (stop) {
+    if (requests.stop) {
       collect(0);
       return false;
     }
     queue_step(*batch);
-    const bool checkpoint = options_.checkpoint_steps > 0 && model_.steps() % options_.checkpoint_steps == 0;
+    const bool asked = requests.save.exchange(false);
+    const bool checkpoint = asked || (options_.checkpoint_steps > 0 && model_.steps() % options_.checkpoint_steps == 0);
     collect(checkpoint ? 0 : 1);
     if (checkpoint) {
-      save(last(), true);
+      save(run_.last(), true);
+    }
+    if (asked) {
+      note(fmt::format("saved as asked, at epoch {}, step {} of {}", progress_.epoch + 1, progress_.batch, batches_));
     }
   }
   collect(0);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  finish_epoch(seconds, loader.waited_seconds() / std::max(seconds, 1e-9));
-  return true;
+  return finish_epoch(requests, seconds, loader.waited_seconds() / std::max(seconds, 1e-9));
 }
 
 // Where the loader is behind, the device first finishes what it has: then all the time that next() waits, and counts,
@@ -285,7 +300,9 @@ void Trainer::collect(int leave) {
   }
 }
 
-void Trainer::finish_epoch(double seconds, double waiting) {
+// Validates and books the epoch. False where it was told to stop meanwhile: then the validation is still to do.
+bool Trainer::finish_epoch(Requests& requests, double seconds, double waiting) {
+  const double images = static_cast<double>((batches_ - first_batch_) * options_.batch_size);
   EpochMetrics metrics{.epoch = progress_.epoch + 1,
                        .steps = model_.steps(),
                        .lr = options_.lr * options_.schedule.factor(model_.steps() - 1, batches_,
@@ -293,12 +310,16 @@ void Trainer::finish_epoch(double seconds, double waiting) {
                        .train_loss = progress_.loss_sum / static_cast<double>(batches_),
                        .val_auroc = std::nullopt,
                        .seconds = seconds,
-                       .images_per_second = static_cast<double>(batches_ * options_.batch_size) / seconds,
+                       .images_per_second = images / std::max(seconds, 1e-9),
                        .waiting = waiting};
   metrics.val_loss = metrics.train_loss;  // without validation images the training loss decides
   if (!val_rows_.empty()) {
     const Range range(model_.device(), "validate");
-    const Scores scores = score(model_, dataset_, options_.labels, val_rows_);
+    const Scores scores =
+        score(model_, dataset_, options_.labels, val_rows_, [&](std::int64_t) { return !requests.stop; });
+    if (scores.logits.size() < val_rows_.size() * options_.labels.size()) {
+      return false;
+    }
     metrics.val_loss = mean_loss(options_.loss, scores, positive_weights_);
     if (listener_.auroc) {
       metrics.val_auroc = listener_.auroc(scores, static_cast<std::int64_t>(options_.labels.size()));
@@ -322,12 +343,13 @@ void Trainer::finish_epoch(double seconds, double waiting) {
       fmt::format("{:.2f}", metrics.images_per_second), fmt::format("{:.4f}", metrics.waiting)}));
   write_metrics();
   if (better) {
-    save(best(), false);
+    save(run_.best(), false);
   }
-  save(last(), true);
+  save(run_.last(), true);
   if (listener_.epoch) {
     listener_.epoch(metrics, better);
   }
+  return true;
 }
 
 void Trainer::write_metrics() const {
@@ -335,7 +357,7 @@ void Trainer::write_metrics() const {
   for (const std::string& row : rows_) {
     text += row;
   }
-  write_file(run_ / "metrics.csv", text);
+  write_file(run_.metrics(), text);
 }
 
 void Trainer::save(const fs::path& path, bool state) {
@@ -374,39 +396,56 @@ void Trainer::save(const fs::path& path, bool state) {
   writer.write(path);
 }
 
-void Trainer::restore() {
-  const TensorFile file = TensorFile::open(last());
+void Trainer::restore(bool any_data) {
+  const TensorFile file = TensorFile::open(run_.last());
+  check_finite(file);
   const CheckpointMeta meta = CheckpointMeta::from(file);
   check(meta.labels == options_.labels.names(), "{}: it was trained on other labels", file.source());
-  const auto data = meta.extra.find(kDataKey);
-  check(data != meta.extra.end() && data->second == dataset_.images_hash(),
-        "{}: the run was trained on other images than those of {}", file.source(), dataset_.folder().string());
+  const bool same_data = is_same_data(meta, any_data);
   model_.load(file, LoadPolicy::kStrict, true, options_.seed);
   const std::vector<std::int64_t> counters = file.at(kCounters).to_int64();
   const std::vector<double> losses = file.at(kLosses).to_float64();
-  check(counters.size() == 5 && losses.size() == 2 && counters[0] >= 0 && counters[1] >= 0 && counters[1] <= batches_,
+  check(counters.size() == 5 && losses.size() == 2 && counters[0] >= 0 && counters[1] >= 0 &&
+            (counters[1] <= batches_ || !same_data),
         "{}: its progress makes no sense", file.source());
   progress_ = {counters[0], counters[1], losses[0], losses[1], counters[2], counters[3], counters[4]};
+  if (!same_data) {
+    note("goes on with other data than before; an unfinished epoch begins again");
+    progress_.batch = 0, progress_.loss_sum = 0;
+  }
   if (progress_.epoch > 0) {
-    const CsvTable table = CsvTable::read(run_ / "metrics.csv");
+    const CsvTable table = CsvTable::read(run_.metrics());
     check(table.header() == kColumns && table.rows() >= static_cast<std::size_t>(progress_.epoch),
           "{}: it does not hold the {} epochs that are done", table.source(), progress_.epoch);
     for (std::int64_t epoch = 0; epoch < progress_.epoch; ++epoch) {
       rows_.push_back(csv_row(table.row(epoch)));
     }
   }
-  if (listener_.note) {
-    listener_.note(fmt::format("resumed at epoch {}, step {} of {}", progress_.epoch + 1, progress_.batch, batches_));
-  }
+  note(fmt::format("resumed at epoch {}, step {} of {}", progress_.epoch + 1, progress_.batch, batches_));
 }
 
-fs::path trained_weights(const fs::path& run) {
-  for (const char* name : {"checkpoint-best.safetensors", "checkpoint-last.safetensors"}) {
-    if (fs::exists(run / name)) {
-      return run / name;
-    }
+// Whether the run was trained on this data set so far. Throws Error where not, unless it may go on with any: then the
+// run knows the images of both from here on.
+bool Trainer::is_same_data(const CheckpointMeta& meta, bool any_data) {
+  const std::vector<data::DataRow> rows = dataset_.rows_with_pixels(dataset_.all_rows());
+  std::vector<data::DataRow> known;
+  if (fs::exists(run_.data())) {
+    known = data::parse_data_index(read_file(run_.data()), run_.data().string());
+  } else if (const auto hash = meta.extra.find(kDataKey);  // a run of a version that kept this hash alone
+             hash != meta.extra.end() && hash->second == dataset_.images_hash()) {
+    known = rows;
   }
-  fail("{} is not a run: it holds no checkpoint; `densetree train --out {}` makes one", run.string(), run.string());
+  if (known == rows) {
+    return true;
+  }
+  const std::string conflict = data::find_conflict(known, rows);
+  check(any_data,
+        "{} is not the data that {} was trained on: {}; begin a new run, perhaps from its weights with --init, or "
+        "insist with --other-split",
+        dataset_.folder().string(), run_.path().string(),
+        conflict.empty() ? "its images or patients are others" : conflict);
+  write_file(run_.data(), data::data_index_csv(data::united(known, rows)));
+  return false;
 }
 
 data::LabelSet labels_of(const CheckpointMeta& meta) {

@@ -1,16 +1,10 @@
-// Training: epochs over a data set, validation, a run folder that a killed training continues from, exactly.
-//
-// RUN/config.toml                   every setting that the result depends on
-// RUN/metrics.csv                   one row per epoch
-// RUN/checkpoint-last.safetensors   weights, Adam's state and progress; written after every epoch, every
-//                                   `checkpoint_steps` steps, and on interruption
-// RUN/checkpoint-best.safetensors   weights of the epoch with the lowest validation loss
+// Training: epochs over a data set, validation, a run folder (run_folder.h) that a killed training continues from,
+// exactly. The last state is written after every epoch, every `checkpoint_steps` steps, and when asked for.
 //
 // What an epoch does depends on the settings, the data and the state in the checkpoint alone, so a resumed run gives
 // the losses and weights of an uninterrupted one, bit for bit, on the same device and number of threads.
 #pragma once
 
-#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -21,7 +15,9 @@
 #include "engine/data/dataset.h"
 #include "engine/data/labels.h"
 #include "engine/data/loader.h"
+#include "engine/requests.h"
 #include "nn/model.h"
+#include "nn/run_folder.h"
 #include "nn/schedule.h"
 #include "nn/scoring.h"
 
@@ -30,7 +26,7 @@ namespace densetree::nn {
 struct TrainOptions {
   Architecture arch = parse_architecture("densenet121");
   data::LabelSet labels;
-  std::string tree;  // the file of a label tree that the labels came from, to be written down
+  std::string tree;  // the text of a label tree that the labels came from, to be kept in the run
   std::int64_t image_size = 224, batch_size = 128, epochs = 10;
   double lr = 1e-3, weight_decay = 0, clip_norm = 0;
   Schedule schedule;
@@ -69,37 +65,40 @@ struct TrainListener {
 
 class Trainer {
  public:
-  // A new run: the folder must not hold one already. With resume: it must, and its settings must be these, but for
-  // epochs, workers and checkpoint_steps. Throws Error otherwise.
-  Trainer(Device& device, const data::Dataset& dataset, TrainOptions options, std::filesystem::path run, bool resume,
+  // A run that is resumed must have these settings, but for epochs, memory, workers and checkpoint_steps, and unless
+  // Begin says otherwise this data set. Throws Error otherwise.
+  Trainer(Device& device, const data::Dataset& dataset, TrainOptions options, std::filesystem::path run, Begin begin,
           TrainListener listener);
 
-  // Until the last epoch, early stopping, or *stop; then the state is saved and false is returned.
-  bool train(const std::atomic<bool>& stop);
+  // Until the last epoch, early stopping, or a request to stop; then the state is saved and false is returned.
+  bool train(Requests& requests);
+  bool is_complete() const;                                // there is nothing left to train
+  std::int64_t epochs() const { return progress_.epoch; }  // done so far
   Model& model() { return model_; }
 
  private:
-  bool train_epoch(const std::atomic<bool>& stop);
+  bool train_epoch(Requests& requests);
   const data::Batch* next_batch(data::Loader& loader);
   void queue_step(const data::Batch& batch);
   void collect(int leave);
-  void finish_epoch(double seconds, double waiting);
+  bool finish_epoch(Requests& requests, double seconds, double waiting);
   void save(const std::filesystem::path& path, bool state);
-  void restore();
+  void restore(bool any_data);
+  bool is_same_data(const CheckpointMeta& meta, bool any_data);
+  void note(const std::string& text) const;
   void write_metrics() const;
   void write_implementations() const;
   double rate() const;
-  std::filesystem::path last() const { return run_ / "checkpoint-last.safetensors"; }
-  std::filesystem::path best() const { return run_ / "checkpoint-best.safetensors"; }
 
   TrainOptions options_;
   const data::Dataset& dataset_;
-  std::filesystem::path run_;
+  RunFolder run_;
   TrainListener listener_;
   std::vector<std::int64_t> train_rows_, val_rows_;
   std::vector<float> positive_weights_;
   Model model_;
-  int queued_ = 0;  // steps whose losses are not in progress_ yet
+  std::int64_t first_batch_ = 0;  // of this epoch that was not done before a resumption
+  int queued_ = 0;                // steps whose losses are not in progress_ yet
 
   struct Progress {
     std::int64_t epoch = 0, batch = 0;  // where the next step is, behind those that are queued
@@ -111,11 +110,6 @@ class Trainer {
   std::vector<std::string> rows_;  // of metrics.csv
 };
 
-// The settings as TOML, section [train]; keys are the flags of `densetree train`.
-std::string config_toml(const TrainOptions& options, const std::string& data);
-
-// The weights that a run offers for use: the best epoch's, or the last state where no epoch is complete.
-std::filesystem::path trained_weights(const std::filesystem::path& run);
 // The label set stored with a checkpoint.
 data::LabelSet labels_of(const CheckpointMeta& meta);
 

@@ -3,6 +3,7 @@
 #include "engine/io/file.h"
 #include "kernels/core/error.h"
 #include "tools/commands.h"
+#include "tools/outputs.h"
 #include "tools/scored_input.h"
 #include "tree/calibration.h"
 
@@ -15,8 +16,13 @@ struct Flags {
   std::string out, binning, prior, pooling, monotone = "on", choose;
   std::vector<std::string> node_priors;
   double choose_share = 0.5;
-  bool paper = false;
+  bool paper = false, replace = false;
 };
+
+bool is_calibration(const std::filesystem::path& file) {
+  tree::read_calibration(file);  // throws where it is none
+  return true;
+}
 
 // "Effusion=0.1"
 std::pair<std::string, double> parse_node_prior(const std::string& text) {
@@ -47,6 +53,9 @@ void run(const Common& common, const Flags& flags) {
   if (!flags.choose.empty()) {
     request = tree::parse_threshold_request(flags.choose);
   }
+  Outputs outputs(common, flags.replace);
+  flags.input.add_to(outputs);
+  outputs.write(flags.out, is_calibration);
   const tree::LabelTree label_tree = flags.input.label_tree();
   const auto device = common.open_device();
   const tree::ScoredImages set = flags.input.read(*device, label_tree.labels());
@@ -96,6 +105,7 @@ void add_calibrate(CLI::App& app, const Common& common) {
       ->add_option("--choose-share", flags->choose_share,
                    "of the patients, that choose thresholds; the others calibrate")
       ->capture_default_str();
+  add_replace_flag(*command, flags->replace);
   command->callback([&common, flags] { run(common, *flags); });
 }
 

@@ -11,6 +11,7 @@
 #include "nn/scoring.h"
 #include "tools/commands.h"
 #include "tools/image_files.h"
+#include "tools/outputs.h"
 #include "tools/progress.h"
 #include "tools/trained_model.h"
 
@@ -23,15 +24,41 @@ struct Flags {
   std::string run, data, split, out;
   std::vector<std::string> images;
   std::int64_t batch_size = 16;
+  bool verify = false, replace = false;
 };
+
+fs::path names_of(const fs::path& features) {
+  return fs::path(features).replace_extension(".csv");
+}
+
+// Features have the names of their images beside them, as many.
+bool is_output(const fs::path& file) {
+  const fs::path features = fs::path(file).replace_extension(".npy");
+  const data::NpyHeader header = data::parse_npy_header(MappedFile(features).bytes(), features.string());
+  const CsvTable names = CsvTable::read(names_of(features));
+  return header.descr == "<f4" && header.shape.size() == 2 &&
+         names.header() == std::vector<std::string>{"Image Index"} &&
+         header.shape[0] == static_cast<std::int64_t>(names.rows());
+}
+
+void check_outputs(const Common& common, const Flags& flags, const std::vector<ImageFile>& images) {
+  check(fs::path(flags.out).extension() == ".npy", "--out is {}; the features are written as NumPy's, so name it F.npy",
+        flags.out);
+  Outputs outputs(common, flags.replace);
+  outputs.read_run(flags.run);
+  outputs.read_data(flags.data);
+  for (const ImageFile& image : images) {
+    outputs.read(image.path);
+  }
+  outputs.write(flags.out, is_output);
+  outputs.write(names_of(flags.out), is_output);
+}
 
 // F.npy, written row by row, and F.csv, whose rows name the images. Nothing is there before both are whole.
 class EmbeddingFile {
  public:
   EmbeddingFile(const fs::path& path, const std::vector<std::string>& names, std::int64_t features)
-      : file_(path), names_path_(fs::path(path).replace_extension(".csv")) {
-    check(path.extension() == ".npy", "--out is {}; the features are written as NumPy's, so name it F.npy",
-          path.string());
+      : file_(path), names_path_(names_of(path)) {
     file_.write(data::npy_header("<f4", std::array{names.size(), static_cast<std::size_t>(features)}));
     table_ = "Image Index\n";
     for (const std::string& name : names) {
@@ -64,14 +91,10 @@ struct Done {
 
 Done embed_data(Device& device, const Flags& flags) {
   const data::Dataset dataset(flags.data);
-  std::vector<std::int64_t> rows;
-  if (!flags.split.empty()) {
-    rows = dataset.rows_of(flags.split);
-    check(!rows.empty(), "{} has no images in the split '{}'", flags.data, flags.split);
-  } else {
-    for (std::int64_t row = 0; row < dataset.size(); ++row) {
-      rows.push_back(row);
-    }
+  const std::vector<std::int64_t> rows = flags.split.empty() ? dataset.all_rows() : dataset.rows_of(flags.split);
+  check(!rows.empty(), "{} has no images in the split '{}'", flags.data, flags.split);
+  if (flags.verify) {
+    dataset.verify();
   }
   const TrainedModel trained(device, flags.run, batch_of(flags, rows.size()));
   trained.check_source(dataset);
@@ -92,8 +115,7 @@ Done embed_data(Device& device, const Flags& flags) {
   return {rows.size(), features, file.names_path()};
 }
 
-Done embed_images(Device& device, const Flags& flags) {
-  const std::vector<ImageFile> images = find_images(flags.images);
+Done embed_images(Device& device, const Flags& flags, const std::vector<ImageFile>& images) {
   std::vector<std::string> names;
   for (const ImageFile& image : images) {
     names.push_back(image.path.string());
@@ -114,10 +136,9 @@ Done embed_images(Device& device, const Flags& flags) {
       data::resize_area(data::decode_image(images[begin + i].path), static_cast<int>(o.source_size),
                         std::span(stored).subspan(i * pixels, pixels));
     }
-    model.set_images(stored, std::vector<ImageTransform>(count, resize_transform(o.source_size, o.image_size)), false);
-    model.infer();
-    const std::vector<float> values = model.embeddings();
-    file.add(std::span(values).first(count * features));
+    const std::vector<ImageTransform> transforms(count, resize_transform(o.source_size, o.image_size));
+    file.add(nn::infer_embeddings(
+        model, {stored, transforms, [&](std::size_t i) { return images[begin + i].path.string(); }}));
     bar.update(begin + count, images.size());
   }
   file.commit();
@@ -127,8 +148,11 @@ Done embed_images(Device& device, const Flags& flags) {
 void run(const Common& common, const Flags& flags) {
   check(flags.data.empty() != flags.images.empty(), "give either --data or images");
   check(flags.split.empty() || !flags.data.empty(), "--split is for --data");
+  check(!flags.verify || !flags.data.empty(), "--verify is for --data");
+  const std::vector<ImageFile> images = find_images(flags.images);
+  check_outputs(common, flags, images);
   const auto device = common.open_device();
-  const Done done = flags.data.empty() ? embed_images(*device, flags) : embed_data(*device, flags);
+  const Done done = flags.data.empty() ? embed_images(*device, flags, images) : embed_data(*device, flags);
   if (common.json) {
     std::cout << nlohmann::ordered_json{{"features", flags.out},
                                         {"names", done.names.string()},
@@ -151,11 +175,11 @@ void add_embed(CLI::App& app, const Common& common) {
   command->add_option("--data", flags->data, "a prepared data set, all of it");
   command->add_option("--split", flags->split, "of the data set only train, val or test");
   command->add_option("--out", flags->out, "F.npy: float32 (images, features); F.csv gets their names")->required();
-  command->add_option("--batch-size", flags->batch_size, "images at once")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  command->add_option("--batch-size", flags->batch_size, "images at once")->check(batch_range())->capture_default_str();
+  command->add_flag("--verify", flags->verify, "read the whole data set first and compare it with its hashes");
   command->add_option("images", flags->images, "images (PNG, JPEG) or folders of them")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_replace_flag(*command, flags->replace);
   command->callback([&common, flags] { run(common, *flags); });
 }
 

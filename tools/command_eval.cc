@@ -1,7 +1,10 @@
 #include <iostream>
+#include <nlohmann/json.hpp>
 
+#include "engine/io/file.h"
 #include "kernels/core/error.h"
 #include "tools/commands.h"
+#include "tools/outputs.h"
 #include "tools/provenance.h"
 #include "tools/scored_input.h"
 #include "tree/results.h"
@@ -14,7 +17,29 @@ struct Flags {
   std::string calibration, out;
   std::vector<double> confidence = {0.5, 0.8, 0.95};
   std::size_t draws = 1000;
+  bool replace = false;
 };
+
+// What lies in a folder with the metrics of an evaluation is of that evaluation.
+bool is_result(const std::filesystem::path& file) {
+  const auto holds_metrics = [](const std::filesystem::path& folder) {
+    if (!std::filesystem::exists(folder / "metrics.json")) {
+      return false;
+    }
+    const auto json = nlohmann::json::parse(read_file(folder / "metrics.json"), nullptr, false);
+    return json.is_object() && json.contains("images") && json.contains("labels") && json.contains("mean_auroc");
+  };
+  return holds_metrics(file.parent_path()) || holds_metrics(file.parent_path().parent_path());
+}
+
+void check_outputs(const Common& common, const Flags& flags) {
+  Outputs outputs(common, flags.replace);
+  flags.input.add_to(outputs);
+  outputs.read(flags.calibration);
+  for (const std::filesystem::path& file : tree::result_files(flags.out)) {
+    outputs.write(file, is_result);
+  }
+}
 
 tree::ReportContext report_context(const Flags& flags, const Common& common, const Device& device) {
   const std::string what = flags.input.from_run()
@@ -29,6 +54,7 @@ tree::ReportContext report_context(const Flags& flags, const Common& common, con
 
 void run(const Common& common, const Flags& flags) {
   const std::string source = flags.input.source();
+  check_outputs(common, flags);
   const tree::EvaluationOptions options{.draws = flags.draws, .seed = common.seed, .threads = common.threads};
   std::optional<tree::Calibration> calibration;
   if (!flags.calibration.empty()) {
@@ -66,8 +92,11 @@ void add_eval(CLI::App& app, const Common& common) {
       ->delimiter(',')
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->capture_default_str();
-  command->add_option("--draws", flags->draws, "bootstrap draws; 0: no intervals")->capture_default_str();
+  command->add_option("--draws", flags->draws, "bootstrap draws; 0: no intervals")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
   command->add_option("--out", flags->out, "folder of the results")->required();
+  add_replace_flag(*command, flags->replace);
   command->callback([&common, flags] { run(common, *flags); });
 }
 

@@ -5,6 +5,7 @@
 #include "nn/model.h"
 #include "tools/commands.h"
 #include "tools/network_flags.h"
+#include "tools/outputs.h"
 #include "tools/plan_drawing.h"
 
 namespace densetree::tools {
@@ -14,8 +15,14 @@ struct Flags {
   NetworkFlags network;
   std::int64_t batch_size = 128, image_size = 224, source_size = 256, labels = 14;
   std::string budget, draw;
-  bool buffers = false;
+  bool buffers = false, replace = false;
 };
+
+constexpr std::string_view kTitle = "A training step of ";
+
+bool is_drawing(const std::filesystem::path& file) {
+  return read_file(file).substr(0, 256).find(fmt::format("<title>{}", kTitle)) != std::string::npos;
+}
 
 // "4000000000", "3.5GB", "8 GiB".
 std::size_t parse_bytes(const std::string& text) {
@@ -58,6 +65,9 @@ void print_buffers(const Planner& planner) {
 }
 
 void run(const Common& common, const Flags& flags) {
+  if (!flags.draw.empty()) {
+    Outputs(common, flags.replace).write(flags.draw, is_drawing);
+  }
   const auto device = common.open_device();
   nn::ModelOptions options{.arch = nn::parse_architecture(flags.network.arch),
                            .labels = flags.labels,
@@ -91,9 +101,9 @@ void run(const Common& common, const Flags& flags) {
   }
   if (!flags.draw.empty()) {
     const std::string title =
-        fmt::format("A training step of {}, batch {}, {}², {}, {}, batch norm {}, on {}", options.arch.name,
-                    options.batch_size, options.image_size, flags.network.memory, flags.network.precision,
-                    plan.batch_norms().describe(), device->info().name);
+        fmt::format("{}{}, batch {}, {}², {}, {}, batch norm {}, on {}", kTitle, options.arch.name, options.batch_size,
+                    options.image_size, flags.network.memory, flags.network.precision, plan.batch_norms().describe(),
+                    device->info().name);
     write_file(flags.draw, draw_plan(planner, title, plan.training()->tape.forward_steps()));
   }
   if (common.json) {
@@ -116,13 +126,20 @@ void add_plan(CLI::App& app, const Common& common) {
   auto* command = app.add_subcommand("plan", "the memory a training step takes; nothing is allocated");
   flags->network.add_arch(*command);
   flags->network.add_memory(*command);
-  command->add_option("--batch-size", flags->batch_size, "images in a step")->capture_default_str();
-  command->add_option("--image-size", flags->image_size, "side of the network's input")->capture_default_str();
-  command->add_option("--source-size", flags->source_size, "side of the stored images")->capture_default_str();
-  command->add_option("--labels", flags->labels, "outputs")->capture_default_str();
+  command->add_option("--batch-size", flags->batch_size, "images in a step")
+      ->check(batch_range())
+      ->capture_default_str();
+  command->add_option("--image-size", flags->image_size, "side of the network's input")
+      ->check(side_range())
+      ->capture_default_str();
+  command->add_option("--source-size", flags->source_size, "side of the stored images")
+      ->check(side_range())
+      ->capture_default_str();
+  command->add_option("--labels", flags->labels, "outputs")->check(CLI::Range(1, 65536))->capture_default_str();
   command->add_option("--budget", flags->budget, "find the largest batch for this much memory, as 8GiB");
   command->add_option("--draw", flags->draw, "draw the plan: an SVG file");
   command->add_flag("--buffers", flags->buffers, "list every buffer with its bytes and lifetime");
+  add_replace_flag(*command, flags->replace);
   command->callback([&common, flags] { run(common, *flags); });
 }
 

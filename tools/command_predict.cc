@@ -9,8 +9,10 @@
 #include "kernels/core/error.h"
 #include "kernels/functors/image.h"
 #include "nn/activation_map.h"
+#include "nn/scoring.h"
 #include "tools/commands.h"
 #include "tools/image_files.h"
+#include "tools/outputs.h"
 #include "tools/scored_input.h"
 #include "tools/trained_model.h"
 #include "tree/answer.h"
@@ -28,7 +30,33 @@ struct Flags {
   std::optional<double> confidence;
   std::vector<std::string> images, heatmap_nodes;
   std::int64_t batch_size = 16;
+  bool replace = false;
 };
+
+// How a heat map of a node is called that is drawn on the image of this name.
+fs::path heat_map_path(const Flags& flags, const fs::path& name, const std::string& node) {
+  return fs::path(flags.heatmap) / name.parent_path() / fmt::format("{}.{}.png", name.stem().string(), node);
+}
+
+bool is_heat_map(const fs::path& file) {
+  return data::is_written_here(file);
+}
+
+// Of all heat maps that might be drawn.
+void check_outputs(const Common& common, const Flags& flags, const std::vector<ImageFile>& images,
+                   const tree::LabelTree& tree) {
+  Outputs outputs(common, flags.replace);
+  outputs.read_run(flags.run);
+  outputs.read(flags.calibration);
+  for (const ImageFile& image : images) {
+    outputs.read(image.path);
+  }
+  for (const ImageFile& image : images) {
+    for (const tree::Node& node : tree.nodes()) {
+      outputs.write(heat_map_path(flags, image.name, node.name), is_heat_map);
+    }
+  }
+}
 
 // What the calibration and the flags make of probabilities.
 struct Answering {
@@ -51,7 +79,7 @@ struct Answering {
 
 class Prediction {
  public:
-  Prediction(const Common& common, const Flags& flags, Device& device)
+  Prediction(const Common& common, const Flags& flags, const std::vector<ImageFile>& images, Device& device)
       : common_(common),
         flags_(flags),
         device_(device),
@@ -68,6 +96,7 @@ class Prediction {
         nodes_.push_back(*tree_.find(name));
       }
       classifier_ = trained_.model->read("classifier.weight");
+      check_outputs(common, flags, images, tree_);
       make_folder(flags.heatmap);
     }
   }
@@ -91,11 +120,9 @@ class Prediction {
     nn::Model& model = *trained_.model;
     const nn::ModelOptions& o = model.options();
     const std::vector<ImageTransform> transforms(images_.size(), resize_transform(o.source_size, o.image_size));
-    model.set_images(batch_, transforms, false);
-    model.infer();
-    const std::vector<float> p = model.probabilities();
+    const std::vector<double> scores = nn::probabilities_of(
+        nn::infer_logits(model, {batch_, transforms, [&](std::size_t i) { return images_[i].path.string(); }}));
     const std::size_t labels = trained_.labels.size();
-    const std::vector<double> scores(p.begin(), p.begin() + static_cast<std::ptrdiff_t>(images_.size() * labels));
     tree::NodeTable<double> posteriors;
     if (answering_) {
       posteriors = answering_->calibration.posteriors(device_, scores);
@@ -154,8 +181,7 @@ class Prediction {
     for (const std::int32_t node : nodes) {
       const std::vector<double> gradient = tree::score_gradient(tree_, node, pooling_, scores);
       const data::HeatMap map = nn::activation_map(features.subspan(i * size, size), shape, classifier_, gradient);
-      const fs::path path = fs::path(flags_.heatmap) / images_[i].name.parent_path() /
-                            fmt::format("{}.{}.png", images_[i].name.stem().string(), tree_.node(node).name);
+      const fs::path path = heat_map_path(flags_, images_[i].name, tree_.node(node).name);
       make_folder(path.parent_path());
       data::write_png(path, data::overlay(images_[i].grey, map));
       written.push_back(path);
@@ -243,7 +269,7 @@ void run(const Common& common, Flags flags) {
   }
   flags.batch_size = std::min(flags.batch_size, static_cast<std::int64_t>(images.size()));
   const auto device = common.open_device();
-  Prediction prediction(common, flags, *device);
+  Prediction prediction(common, flags, images, *device);
   std::size_t unreadable = 0;
   for (const ImageFile& image : images) {
     std::optional<data::GreyImage> grey;
@@ -277,12 +303,11 @@ void add_predict(CLI::App& app, const Common& common) {
                       "folder for heat maps of what is reported; each is scaled to its own maximum");
   command->add_option("--heatmap-node", flags->heatmap_nodes, "heat maps of this node instead; may be repeated")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--batch-size", flags->batch_size, "images at once")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  command->add_option("--batch-size", flags->batch_size, "images at once")->check(batch_range())->capture_default_str();
   command->add_option("images", flags->images, "images (PNG, JPEG) or folders of them")
       ->required()
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_replace_flag(*command, flags->replace);
   command->callback([&common, flags] { run(common, *flags); });
 }
 

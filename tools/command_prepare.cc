@@ -6,6 +6,7 @@
 #include "engine/data/prepare.h"
 #include "tools/commands.h"
 #include "tools/interrupt.h"
+#include "tools/outputs.h"
 #include "tools/progress.h"
 
 namespace densetree::tools {
@@ -56,7 +57,14 @@ void print_text(const PrepareOptions& options, const PrepareResult& result, doub
 
 void run(const Common& common, PrepareOptions options) {
   if (options.jobs == 0) options.jobs = common.threads;
-  options.stop = &stop_flag();
+  Outputs outputs(common, options.replace);
+  for (const std::filesystem::path* file : {&options.labels, &options.split.train_val_list, &options.split.test_list}) {
+    outputs.read(*file);
+  }
+  for (const std::filesystem::path& file : data::data_files(options.out)) {
+    outputs.write(file, [](const std::filesystem::path&) { return true; });  // prepare() itself knows a data set
+  }
+  options.stop = &requests().stop;
   const auto start = std::chrono::steady_clock::now();
   ProgressBar bar("prepare");
   const PrepareResult result = data::prepare(options, [&](const PrepareProgress& at) {
@@ -76,10 +84,12 @@ void add_prepare(CLI::App& app, const Common& common) {
   command->add_option("--images", options->images, "folders of PNG or JPEG files, searched with all below")->required();
   command->add_option("--labels", options->labels, "NIH's Data_Entry table, plain or .gz")->required();
   command->add_option("--out", options->out, "folder of the packed data set")->required();
-  command->add_option("--size", options->size, "side of the stored images")->capture_default_str();
-  command->add_option("--jobs", options->jobs, "decoding threads; 0: --threads, or one per core");
+  command->add_option("--size", options->size, "side of the stored images")->check(side_range())->capture_default_str();
+  command->add_option("--jobs", options->jobs, "decoding threads; 0: --threads, or one per core")
+      ->check(thread_range());
   command->add_flag("--strict", options->strict,
                     "fail on the first image that cannot be taken, and on list names without an image");
+  command->add_flag("--replace", options->replace, "whatever lies in --out, such as a data set of other settings");
   auto* test_fraction = command->add_option("--test-fraction", options->split.test_fraction, "of the patients");
   test_fraction->capture_default_str();
   command->add_option("--val-fraction", options->split.val_fraction, "of the patients that are not for testing")

@@ -34,7 +34,7 @@ void print_result(const SynthOptions& options, const SynthResult& result, double
 }
 
 void run(const Common& common, SynthOptions options) {
-  options.seed = common.seed, options.threads = common.threads, options.stop = &stop_flag();
+  options.seed = common.seed, options.threads = common.threads, options.stop = &requests().stop;
   const auto start = std::chrono::steady_clock::now();
   ProgressBar bar("synth");
   const SynthResult result = data::write_synth(options, [&](std::int64_t done) {
@@ -51,8 +51,10 @@ void add_synth(CLI::App& app, const Common& common) {
   auto options = std::make_shared<SynthOptions>();
   auto* command = app.add_subcommand("synth", "draw synthetic chest X-rays with findings, in NIH's layout");
   command->add_option("--out", options->out, "folder for images/ and Data_Entry_2017.csv")->required();
-  command->add_option("--count", options->count, "how many images")->required();
-  command->add_option("--size", options->size, "side of the images in pixels")->capture_default_str();
+  command->add_option("--count", options->count, "how many images")->check(CLI::Range(1, 10000000))->required();
+  command->add_option("--size", options->size, "side of the images in pixels")
+      ->check(side_range())
+      ->capture_default_str();
   command->callback([&common, options] { run(common, *options); });
 }
 

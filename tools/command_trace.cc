@@ -1,9 +1,11 @@
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "kernels/core/error.h"
 #include "nn/trace.h"
 #include "tools/commands.h"
 #include "tools/network_flags.h"
+#include "tools/outputs.h"
 
 namespace densetree::tools {
 namespace {
@@ -13,9 +15,18 @@ struct Flags {
   std::string weights, batch, out;
   int steps = 1;
   double lr = 1e-3;
+  bool replace = false;
 };
 
+bool is_trace(const std::filesystem::path& file) {
+  return TensorFile::open(file).find("step0.loss") != nullptr;
+}
+
 void run(const Common& common, const Flags& flags) {
+  Outputs outputs(common, flags.replace);
+  outputs.read(flags.weights);
+  outputs.read(flags.batch);
+  outputs.write(flags.out, is_trace);
   const auto device = common.open_device();
   const nn::Trace trace = nn::run_trace(*device,
                                         {.arch = nn::parse_architecture(flags.network.arch),
@@ -27,8 +38,13 @@ void run(const Common& common, const Flags& flags) {
                                          .steps = flags.steps},
                                         TensorFile::open(flags.weights), TensorFile::open(flags.batch));
   nn::write_trace(trace, flags.out);
+  nlohmann::ordered_json losses = nlohmann::ordered_json::array();
   for (int k = 0; k < flags.steps; ++k) {
-    std::cerr << fmt::format("step {} loss {:.9g}\n", k, trace.at(fmt::format("step{}.loss", k)).values[0]);
+    losses.push_back(trace.at(fmt::format("step{}.loss", k)).values[0]);
+    std::cerr << fmt::format("step {} loss {:.9g}\n", k, losses.back().get<double>());
+  }
+  if (common.json) {
+    std::cout << nlohmann::ordered_json{{"trace", flags.out}, {"losses", losses}}.dump() << '\n';
   }
 }
 
@@ -41,9 +57,10 @@ void add_trace(CLI::App& app, const Common& common) {
   flags->network.add_training(*command);
   command->add_option("--weights", flags->weights, "initial weights (safetensors, torchvision's names)")->required();
   command->add_option("--batch", flags->batch, "x [N,3,S,S] and y [N,L] (safetensors)")->required();
-  command->add_option("--steps", flags->steps, "training steps")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--steps", flags->steps, "training steps")->check(CLI::Range(1, 1000000))->capture_default_str();
   command->add_option("--lr", flags->lr, "Adam's learning rate")->capture_default_str();
   command->add_option("--out", flags->out, "the trace (safetensors)")->required();
+  add_replace_flag(*command, flags->replace);
   command->callback([&common, flags] { run(common, *flags); });
 }
 

@@ -8,7 +8,9 @@
 #include "tools/commands.h"
 #include "tools/interrupt.h"
 #include "tools/network_flags.h"
+#include "tools/outputs.h"
 #include "tools/progress.h"
+#include "tools/provenance.h"
 #include "tools/scored_input.h"
 #include "tools/toml_settings.h"
 #include "tree/metrics.h"
@@ -20,7 +22,7 @@ struct Flags {
   NetworkFlags network;
   nn::TrainOptions options;
   std::string data, run, tree, schedule = "constant";
-  bool resume = false;
+  bool resume = false, replace = false, other_split = false, verify = false;
 };
 
 std::optional<double> mean_auroc(const nn::Scores& scores, std::int64_t labels) {
@@ -64,7 +66,7 @@ void print_epoch(const Common& common, const nn::EpochMetrics& m, bool best) {
 
 // The label tree to train for: --tree, which a resumed run may only repeat, or the resumed run's own.
 std::optional<tree::LabelTree> read_tree(const Flags& flags) {
-  const std::filesystem::path own = std::filesystem::path(flags.run) / kRunTree;
+  const std::filesystem::path own = nn::run_tree(flags.run);
   std::optional<tree::LabelTree> tree;
   if (!flags.tree.empty()) {
     tree = tree::LabelTree::read(flags.tree);
@@ -79,6 +81,52 @@ std::optional<tree::LabelTree> read_tree(const Flags& flags) {
   return tree;
 }
 
+nn::Begin begin_of(const Flags& flags) {
+  check(!flags.resume || !flags.replace, "give --resume to go on with the run, or --replace to begin it anew");
+  check(flags.resume || !flags.other_split, "--other-split is for --resume");
+  return flags.replace       ? nn::Begin::kReplace
+         : flags.other_split ? nn::Begin::kResumeOtherData
+         : flags.resume      ? nn::Begin::kResume
+                             : nn::Begin::kNew;
+}
+
+// A new run must not go where its own beginnings lie.
+void check_outputs(const Common& common, const Flags& flags) {
+  Outputs outputs(common, true);
+  outputs.read(flags.tree);
+  outputs.read(flags.options.init);
+  outputs.read_data(flags.data);
+  for (const std::filesystem::path& file : nn::run_files(flags.run)) {
+    outputs.write(file, [](const std::filesystem::path&) { return true; });  // the run's folder knows its own
+  }
+}
+
+// The command that continues the run, as a shell takes it.
+std::string resume_command(const Common& common, const Flags& flags) {
+  std::string command = "densetree train --resume";
+  const auto add = [&](const char* flag, const std::string& value) {
+    command += fmt::format(" {} {}", flag, shell_quoted(value));
+  };
+  add("--data", flags.data);
+  add("--out", flags.run);
+  if (common.device != "auto") {
+    add("--device", common.device);
+  }
+  if (common.threads != 0) {
+    add("--threads", fmt::format("{}", common.threads));
+  }
+  return command;
+}
+
+void print_complete(const Common& common, const Flags& flags, std::int64_t epochs) {
+  if (common.json) {
+    std::cout << nlohmann::ordered_json{{"outcome", "already-done"}, {"run", flags.run}, {"epochs", epochs}}.dump()
+              << std::endl;
+  } else {
+    std::cout << fmt::format("{} is complete already, with {} epochs; --epochs sets how many\n", flags.run, epochs);
+  }
+}
+
 void run(const Common& common, Flags flags, std::uint64_t seed) {
   nn::TrainOptions& o = flags.options;
   o.arch = nn::parse_architecture(flags.network.arch);
@@ -91,10 +139,17 @@ void run(const Common& common, Flags flags, std::uint64_t seed) {
   const std::optional<tree::LabelTree> label_tree = read_tree(flags);
   if (label_tree) {
     o.labels = label_tree->labels();
-    o.tree = (std::filesystem::path(flags.run) / kRunTree).string();
+    o.tree = label_tree->to_toml();
   }
-  std::atomic<bool>& stop = stop_flag();
+  const nn::Begin begin = begin_of(flags);
+  if (!flags.resume) {
+    check_outputs(common, flags);
+  }
+  Requests& asked = requests();
   const data::Dataset dataset(flags.data);
+  if (flags.verify) {
+    dataset.verify();
+  }
   const auto device = common.open_device();
   std::unique_ptr<ProgressBar> bar;
   nn::TrainListener listener;
@@ -110,18 +165,18 @@ void run(const Common& common, Flags flags, std::uint64_t seed) {
     print_epoch(common, metrics, best);
   };
   listener.auroc = mean_auroc;
-  nn::Trainer trainer(*device, dataset, o, flags.run, flags.resume, listener);
-  if (label_tree) {
-    write_file(std::filesystem::path(flags.run) / kRunTree, label_tree->to_toml());
+  nn::Trainer trainer(*device, dataset, o, flags.run, begin, listener);
+  if (trainer.is_complete()) {
+    print_complete(common, flags, trainer.epochs());
+    return;
   }
   const nn::ModelPlan& plan = trainer.model().plan();
   std::cerr << fmt::format("train: {} with {} labels on {}, {:.2f} GiB in one allocation, batch norm {}\n", o.arch.name,
                            o.labels.size(), device->info().name, plan.bytes() / 0x1p30, plan.batch_norms().describe());
-  const bool complete = trainer.train(stop);
+  const bool complete = trainer.train(asked);
   bar.reset();
   if (!complete) {
-    std::cerr << fmt::format("train: interrupted and saved; `densetree train --resume --data {} --out {}` continues\n",
-                             flags.data, flags.run);
+    std::cerr << fmt::format("train: interrupted and saved; `{}` continues\n", resume_command(common, flags));
   }
 }
 
@@ -158,9 +213,13 @@ void add_options(CLI::App& command, Flags& flags) {
   command.add_option("--tree", flags.tree, "a label tree, whose leaves are the labels to train; the 14 findings else");
   flags.network.add_arch(command);
   flags.network.add_training(command);
-  command.add_option("--image-size", o.image_size, "side of the network's input")->capture_default_str();
-  command.add_option("--batch-size", o.batch_size, "images in a step")->capture_default_str();
-  command.add_option("--epochs", o.epochs, "passes over the training images")->capture_default_str();
+  command.add_option("--image-size", o.image_size, "side of the network's input")
+      ->check(side_range())
+      ->capture_default_str();
+  command.add_option("--batch-size", o.batch_size, "images in a step")->check(batch_range())->capture_default_str();
+  command.add_option("--epochs", o.epochs, "passes over the training images")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
   command.add_option("--lr", o.lr, "Adam's learning rate")->capture_default_str();
   command.add_option("--weight-decay", o.weight_decay, "decoupled, as in AdamW")->capture_default_str();
   command.add_option("--clip-norm", o.clip_norm, "largest norm of a gradient; 0: any")->capture_default_str();
@@ -182,13 +241,16 @@ void add_options(CLI::App& command, Flags& flags) {
   command.add_option("--rotation", o.augment.rotation, "largest rotation in degrees")->capture_default_str();
   command.add_option("--contrast-low", o.augment.contrast_low, "lowest contrast factor")->capture_default_str();
   command.add_option("--contrast-high", o.augment.contrast_high, "highest contrast factor")->capture_default_str();
-  command.add_option("--workers", o.workers, "threads that load images")->capture_default_str();
+  command.add_option("--workers", o.workers, "threads that load images")->check(thread_range())->capture_default_str();
   command.add_option("--checkpoint-steps", o.checkpoint_steps, "save every so many steps too; 0: after epochs only")
       ->capture_default_str();
   command.add_option("--capture", o.capture, "queue a step as one graph where the device can (true, false)")
       ->capture_default_str();
   command.add_option("--init", o.init, "weights to start from (safetensors, torchvision's names)");
   command.add_flag("--resume", flags.resume, "continue the run in --out; settings are its own unless given");
+  command.add_flag("--other-split", flags.other_split, "resume with other data, or another split of them, than before");
+  command.add_flag("--verify", flags.verify, "read the whole data set first and compare it with its hashes");
+  add_replace_flag(command, flags.replace);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "engine/io/file.h"
 #include "tools/commands.h"
+#include "tools/outputs.h"
 #include "tree/label_tree.h"
 
 namespace densetree::tools {
@@ -11,13 +12,22 @@ namespace {
 struct Flags {
   std::string tree, write;
   int standard = 14;
+  bool replace = false;
 };
+
+bool is_standard_tree(const std::filesystem::path& file) {
+  const std::string text = read_file(file);
+  return text == tree::LabelTree::of_14_labels().to_toml() || text == tree::LabelTree::of_13_labels().to_toml();
+}
 
 void run(const Common& common, const Flags& flags) {
   const tree::LabelTree tree = !flags.tree.empty()    ? tree::LabelTree::read(flags.tree)
                                : flags.standard == 14 ? tree::LabelTree::of_14_labels()
                                                       : tree::LabelTree::of_13_labels();
   if (!flags.write.empty()) {
+    Outputs outputs(common, flags.replace);
+    outputs.read(flags.tree);
+    outputs.write(flags.write, is_standard_tree);
     write_file(flags.write, tree.to_toml());
     std::cerr << "tree: " << flags.write << " is written\n";
   }
@@ -46,6 +56,7 @@ void add_tree(CLI::App& app, const Common& common) {
       ->check(CLI::IsMember({13, 14}))
       ->capture_default_str();
   command->add_option("--write", flags->write, "writes the tree as a file");
+  add_replace_flag(*command, flags->replace);
   command->callback([&common, flags] { run(common, *flags); });
 }
 

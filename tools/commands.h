@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -20,9 +21,20 @@ struct Common {
   int threads = 0;  // 0: all cores
   std::uint64_t seed = 1;
   bool json = false;
+  const CLI::Option* config = nullptr;
 
   std::unique_ptr<Device> open_device() const;  // says on stderr, once, what `auto` took
+  std::filesystem::path config_file() const;    // empty where none is given
 };
+
+// How many images go through a network at once.
+CLI::Validator batch_range();
+
+// The side of an image in pixels.
+CLI::Validator side_range();
+
+// A number of threads that a process with so many cores may sensibly ask for, 0 for one per core.
+CLI::Validator thread_range();
 
 // The flags themselves.
 void add_common(CLI::App& app, Common& common);

@@ -1,38 +1,13 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <csignal>
-#include <cstdlib>
 #include <iostream>
 #include <limits>
 
+#include "engine/data/image.h"
 #include "tools/commands.h"
-#include "tools/interrupt.h"
 
 namespace densetree::tools {
-namespace {
-
-std::atomic<bool> stop{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
-
-extern "C" void on_signal(int) {
-  if (stop.exchange(true)) {
-    std::_Exit(kInterrupted);
-  }
-}
-
-}  // namespace
-
-std::atomic<bool>& stop_flag() {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
-  return stop;
-}
-
-bool interrupted() {
-  return stop;
-}
-
 std::unique_ptr<Device> Common::open_device() const {
   std::unique_ptr<Device> opened = make_device(device, threads);
   if (device == "auto") {
@@ -40,6 +15,10 @@ std::unique_ptr<Device> Common::open_device() const {
     std::cerr << "device: " << info.name << " (" << info.hardware << ", " << info.threads << " threads)\n";
   }
   return opened;
+}
+
+std::filesystem::path Common::config_file() const {
+  return config->count() > 0 ? config->as<std::string>() : "";
 }
 
 CLI::Validator seed_range() {
@@ -54,9 +33,34 @@ CLI::Validator seed_range() {
           fmt::format("0 - {}", kLargest)};
 }
 
+CLI::Validator batch_range() {
+  return CLI::Range(1, 65536);
+}
+
+CLI::Validator side_range() {
+  return CLI::Range(1, data::kMaxImageSide);
+}
+
+CLI::Validator thread_range() {
+  return {[](std::string& text) -> std::string {
+            int threads = -1;
+            const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), threads);
+            if (fault != std::errc() || end != text.data() + text.size() || threads < 0 || threads > most_threads()) {
+              return fmt::format("{} threads: this process may use {} cores, so use 1 to {}, or 0 for one per core",
+                                 text, usable_cores(), most_threads());
+            }
+            if (threads > usable_cores()) {
+              std::cerr << fmt::format("{} threads are more than the {} cores that this process may use\n", threads,
+                                       usable_cores());
+            }
+            return "";
+          },
+          fmt::format("0 - {}", most_threads())};
+}
+
 void add_common(CLI::App& app, Common& common) {
   app.add_option("--device", common.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--threads", common.threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  app.add_option("--threads", common.threads, "CPU threads; 0: all cores")->check(thread_range());
   app.add_option("--seed", common.seed, "for everything that is drawn")->check(seed_range())->capture_default_str();
   app.add_flag("--json", common.json, "machine-readable standard output");
 }

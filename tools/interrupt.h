@@ -1,14 +1,18 @@
-// SIGINT and SIGTERM as a flag that long work looks at: it saves what it has and returns.
+// Signals as requests that long work looks at.
+//
+// SIGINT, SIGTERM and SIGHUP ask it to save and stop, SIGUSR1 to save and go on. They never end the program by
+// themselves, however often they come, so that nothing kills a save; SIGQUIT and SIGKILL do.
 #pragma once
 
-#include <atomic>
+#include "engine/requests.h"
 
 namespace densetree::tools {
 
-inline constexpr int kInterrupted = 130;
+inline constexpr int kInterrupted = 130;  // exit status
 
-// Installs the handlers, once. A second signal ends the program at once.
-std::atomic<bool>& stop_flag();
-bool interrupted();  // a signal has come; false where stop_flag() was never called
+// From its first call on, signals are requests; before, they end the program. SIGHUP stays ignored under nohup. A pipe
+// that nobody reads any more is no signal either, but a failed write.
+Requests& requests();
+bool interrupted();  // stop was asked for
 
 }  // namespace densetree::tools

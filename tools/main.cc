@@ -1,5 +1,4 @@
 // densetree: trains and runs DenseNets on chest X-rays, and answers with calibrated confidence.
-#include <csignal>
 #include <iostream>
 
 #include "kernels/core/error.h"
@@ -21,9 +20,9 @@ int run(int argc, char** argv) {
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // a repeated flag: the last one wins
   app.require_subcommand(1);
   app.fallthrough();
-  app.set_config("--config", "", "settings from a TOML file; flags win");
-  app.config_formatter(std::make_shared<TomlSettings>(app));
   Common common;
+  common.config = app.set_config("--config", "", "settings from a TOML file; flags win");
+  app.config_formatter(std::make_shared<TomlSettings>(app));
   add_common(app, common);
   add_synth(app, common);
   add_prepare(app, common);
@@ -55,6 +54,6 @@ int main(int argc, char** argv) {
     return run(argc, argv);
   } catch (const std::exception& e) {
     std::cerr << "densetree: error: " << e.what() << '\n';
-    return densetree::tools::interrupted() ? densetree::tools::kInterrupted : kFailed;
+    return kFailed;
   }
 }

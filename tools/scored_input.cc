@@ -1,5 +1,8 @@
 #include "tools/scored_input.h"
 
+#include <iostream>
+
+#include "engine/io/file.h"
 #include "kernels/core/error.h"
 #include "tools/progress.h"
 #include "tools/trained_model.h"
@@ -21,9 +24,33 @@ void ScoredInput::add(CLI::App& command, const char* default_split) {
   command.add_option("--split", split, "train, val or test")->capture_default_str();
   command.add_option("--scores", scores, "a table of scores from any classifier, with --labels");
   command.add_option("--labels", labels, "NIH's label table, plain or gzipped");
-  command.add_option("--batch-size", batch_size, "images scored at once")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  command.add_option("--batch-size", batch_size, "images scored at once")->check(batch_range())->capture_default_str();
+  command.add_flag("--other-split", other_split,
+                   "take images that the run was trained on with another split or other labels");
+  command.add_flag("--verify", verify, "read the whole data set first and compare it with its hashes");
+}
+
+void ScoredInput::add_to(Outputs& outputs) const {
+  for (const std::string* file : {&scores, &labels, &tree}) {
+    outputs.read(*file);
+  }
+  outputs.read_run(run);
+  outputs.read_data(data);
+}
+
+// Images that a run was trained on are no test of it.
+void ScoredInput::check_split(const data::Dataset& dataset, std::span<const std::int64_t> rows) const {
+  const std::filesystem::path known = nn::run_data(run);
+  if (!std::filesystem::exists(known)) {
+    std::cerr << fmt::format("{} does not say which images it was trained on; these may be among them\n", run);
+    return;
+  }
+  const std::string conflict =
+      data::find_conflict(data::parse_data_index(read_file(known), known.string()), dataset.rows_with_pixels(rows));
+  check(conflict.empty() || other_split,
+        "{}, split {}: is not as {} was trained on it: {}; take the data that it was trained on, or insist with "
+        "--other-split",
+        data, split, run, conflict);
 }
 
 bool ScoredInput::from_run() const {
@@ -55,10 +82,16 @@ tree::ScoredImages ScoredInput::score_split(Device& device, const data::LabelSet
   check(trained.labels == wanted, "{}: was trained on the labels {}; wanted are {}", trained.weights.string(),
         fmt::join(trained.labels.names(), ", "), fmt::join(wanted.names(), ", "));
   trained.check_source(dataset);
+  check_split(dataset, rows);
+  if (verify) {
+    dataset.verify();
+  }
   ProgressBar bar("scoring");
   bar.update(0, rows.size());
-  nn::Scores result = nn::score(*trained.model, dataset, trained.labels, rows,
-                                [&](std::int64_t done) { bar.update(done, rows.size()); });
+  nn::Scores result = nn::score(*trained.model, dataset, trained.labels, rows, [&](std::int64_t done) {
+    bar.update(done, rows.size());
+    return true;
+  });
   tree::ScoredImages set;
   for (const std::int64_t row : rows) {
     set.images.push_back(dataset.row(row).image);
@@ -78,7 +111,7 @@ tree::ScoredImages ScoredInput::read(Device& device, const data::LabelSet& wante
 }
 
 tree::LabelTree run_tree(const std::filesystem::path& run, const data::LabelSet& labels) {
-  const std::filesystem::path own = run / kRunTree;
+  const std::filesystem::path own = nn::run_tree(run);
   return std::filesystem::exists(own) ? tree::LabelTree::read(own) : tree::LabelTree::standard_for(labels);
 }
 

@@ -2,26 +2,31 @@
 // `calibrate` work on.
 #pragma once
 
+#include <filesystem>
+#include <span>
 #include <string>
 
+#include "engine/data/dataset.h"
+
 #include "tools/commands.h"
+#include "tools/outputs.h"
 #include "tree/label_tree.h"
 #include "tree/score_table.h"
 
 namespace densetree::tools {
 
-// The label tree a run was trained with lies in its folder.
-inline constexpr const char* kRunTree = "tree.toml";
-// It, or the standard tree for these labels.
+// The label tree that a run was trained with, which lies in its folder, or the standard tree for these labels.
 tree::LabelTree run_tree(const std::filesystem::path& run, const data::LabelSet& labels);
 
 struct ScoredInput {
   std::string run, data, split, scores, labels, tree;
   std::int64_t batch_size = 16;
+  bool other_split = false, verify = false;
 
   void add(CLI::App& command, const char* default_split);
-  bool from_run() const;       // Error unless it is clear which of the two is meant
-  std::string source() const;  // for messages: the run or the table of scores
+  bool from_run() const;                // Error unless it is clear which of the two is meant
+  std::string source() const;           // for messages: the run or the table of scores
+  void add_to(Outputs& outputs) const;  // the files that it reads
 
   // The label tree: --tree, else the run's own, else the standard one for the run's labels, or for the 14 findings.
   tree::LabelTree label_tree() const;
@@ -29,6 +34,7 @@ struct ScoredInput {
   tree::ScoredImages read(Device& device, const data::LabelSet& labels) const;
 
  private:
+  void check_split(const data::Dataset& dataset, std::span<const std::int64_t> rows) const;
   tree::ScoredImages score_split(Device& device, const data::LabelSet& labels) const;
 };
 

@@ -230,6 +230,15 @@ std::string metrics_json(const Evaluation& evaluation, const TreeEvaluation* tre
   return root.dump(2) + "\n";
 }
 
+std::vector<std::filesystem::path> result_files(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> files;
+  for (const char* name : {"scores.csv", "posteriors.csv", "curves/roc.csv", "curves/precision_recall.csv",
+                           "curves/reliability.csv", "curves/risk_coverage.csv", "report.html", "metrics.json"}) {
+    files.push_back(folder / name);
+  }
+  return files;
+}
+
 void write_results(const std::filesystem::path& folder, const ScoredImages& set, const Evaluation& evaluation,
                    const TreeEvaluation* tree, const ReportContext& context) {
   make_folder(folder / "curves");

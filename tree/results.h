@@ -13,6 +13,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "tree/evaluation.h"
 #include "tree/report.h"
@@ -23,7 +24,10 @@ namespace densetree::tree {
 // `tree` is null where there is no calibration.
 std::string metrics_json(const Evaluation& evaluation, const TreeEvaluation* tree = nullptr);
 
-// Writes the files above into `folder`, made where needed; metrics.json last, so that it stands for all of them. Files
+// The files above.
+std::vector<std::filesystem::path> result_files(const std::filesystem::path& folder);
+
+// Writes them into `folder`, made where needed; metrics.json last, so that it stands for all of them. Files
 // of an earlier evaluation that this one has no successor for are removed.
 void write_results(const std::filesystem::path& folder, const ScoredImages& set, const Evaluation& evaluation,
                    const TreeEvaluation* tree, const ReportContext& context);

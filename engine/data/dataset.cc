@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "engine/data/hash.h"
 #include "engine/data/image.h"
 #include "engine/data/npy.h"
 #include "engine/data/prepare.h"
-#include "engine/io/csv.h"
 #include "kernels/core/error.h"
 
 namespace densetree::data {
@@ -85,48 +84,30 @@ std::size_t check_images(std::span<const std::byte> file, const Manifest& manife
   return header.offset;
 }
 
-std::int64_t parse_patient(const std::string& text, const std::string& where) {
-  std::int64_t patient = -1;
-  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), patient);
-  check(fault == std::errc() && end == text.data() + text.size(), "{}: Patient ID '{}' is no whole number", where,
-        text);
-  return patient;
-}
-
 }  // namespace
-
-void Dataset::read_index(const std::string& text) {
-  const auto path = folder_ / "index.csv";
-  const CsvTable table = CsvTable::parse(text, path.string());
-  const std::size_t image = table.column("Image Index"), patient = table.column("Patient ID"),
-                    findings = table.column("Finding Labels"), split = table.column("split");
-  rows_.reserve(table.rows());
-  for (std::size_t i = 0; i < table.rows(); ++i) {
-    const std::vector<std::string>& row = table.row(i);
-    const std::string where = fmt::format("{}:{}", path.string(), table.line(i));
-    rows_.push_back({row[image], parse_patient(row[patient], where), parse_findings(row[findings], where),
-                     parse_side(row[split], where)});
-  }
-}
 
 Dataset::Dataset(const std::filesystem::path& folder)
     : folder_(folder), images_((read_manifest(folder), map_images(folder))) {
   const Manifest manifest = read_manifest(folder);
   image_size_ = manifest.image_size;
-  images_hash_ = manifest.images_hash, index_hash_ = manifest.index_hash;
+  images_hash_ = manifest.images_hash;
   offset_ = check_images(images_.bytes(), manifest, (folder / "images.npy").string());
-  read_index(read_part(folder, "index.csv"));
-  check(size() == manifest.images, "{}: {} rows; the manifest says {} images", (folder / "index.csv").string(), size(),
-        manifest.images);
+  const std::string index = (folder / "index.csv").string(), text = read_part(folder, "index.csv");
+  rows_ = parse_data_index(text, index);
+  check(size() == manifest.images, "{}: {} rows; the manifest says {} images", index, size(), manifest.images);
   std::array<std::int64_t, 3> sides{};
-  for (const DatasetRow& row : rows_) {
+  for (const DataRow& row : rows_) {
     ++sides[static_cast<std::size_t>(row.side)];
   }
   for (const Side side : kSides) {
     const auto i = static_cast<std::size_t>(side);
-    check(sides[i] == manifest.sides[i], "{}: {} images in split '{}'; the manifest says {}",
-          (folder / "index.csv").string(), sides[i], name_of(side), manifest.sides[i]);
+    check(sides[i] == manifest.sides[i], "{}: {} images in split '{}'; the manifest says {}", index, sides[i],
+          name_of(side), manifest.sides[i]);
   }
+  const std::string hash = hash_text(xxh64(std::string_view(text)));
+  check(hash == manifest.index_hash,
+        "{}: was changed after it was written: its hash is {}, the manifest says {}; run `densetree prepare` again",
+        index, hash, manifest.index_hash);
 }
 
 std::span<const std::uint8_t> Dataset::pixels(std::int64_t index) const {
@@ -136,6 +117,26 @@ std::span<const std::uint8_t> Dataset::pixels(std::int64_t index) const {
   const auto count = static_cast<std::size_t>(image_size_ * image_size_);
   const auto* first = reinterpret_cast<const std::uint8_t*>(images_.bytes().data() + offset_);
   return {first + static_cast<std::size_t>(index) * count, count};
+}
+
+std::uint64_t Dataset::hash_of_pixels(std::int64_t index) const {
+  return xxh64(std::as_bytes(pixels(index)));
+}
+
+std::vector<DataRow> Dataset::rows_with_pixels(std::span<const std::int64_t> indices) const {
+  std::vector<DataRow> rows;
+  rows.reserve(indices.size());
+  for (const std::int64_t index : indices) {
+    rows.push_back(row(index));
+    rows.back().pixels = row(index).pixels ? row(index).pixels : hash_of_pixels(index);
+  }
+  return rows;
+}
+
+std::vector<std::int64_t> Dataset::all_rows() const {
+  std::vector<std::int64_t> rows(rows_.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
 }
 
 std::vector<std::int64_t> Dataset::rows_of(Side side) const {
@@ -153,13 +154,18 @@ std::vector<std::int64_t> Dataset::rows_of(std::string_view split) const {
 }
 
 void Dataset::verify() const {
-  const auto compare = [&](const char* name, std::uint64_t found, const std::string& expected) {
-    check(hash_text(found) == expected,
-          "{}: damaged: its hash is {}, the manifest says {}; run `densetree prepare` again", (folder_ / name).string(),
-          hash_text(found), expected);
-  };
-  compare("index.csv", xxh64(std::string_view(read_part(folder_, "index.csv"))), index_hash_);
-  compare("images.npy", xxh64(images_.bytes()), images_hash_);
+  const std::string hash = hash_text(xxh64(images_.bytes()));
+  if (hash == images_hash_) {
+    return;
+  }
+  std::string first;
+  for (std::int64_t i = 0; i < size() && first.empty(); ++i) {
+    if (row(i).pixels && *row(i).pixels != hash_of_pixels(i)) {
+      first = fmt::format("; the first image that was changed is {}, at {}", row(i).image, i);
+    }
+  }
+  fail("{}: damaged: its hash is {}, the manifest says {}{}; run `densetree prepare` again",
+       (folder_ / "images.npy").string(), hash, images_hash_, first);
 }
 
 }  // namespace densetree::data

@@ -39,6 +39,9 @@ std::string encode_png(const RgbImage& image, int level = 6);
 void write_png(const std::filesystem::path& path, const GreyImage& image, int level = 6);  // whole or not at all
 void write_png(const std::filesystem::path& path, const RgbImage& image, int level = 6);
 
+// Whether a PNG of RGB samples was written by write_png: it says so in its text.
+bool is_written_here(const std::filesystem::path& png);
+
 // ITU-R 601 luminance as PIL rounds it.
 inline std::uint8_t luminance(std::uint32_t r, std::uint32_t g, std::uint32_t b) {
   return static_cast<std::uint8_t>((19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16);

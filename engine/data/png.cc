@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "engine/data/image.h"
+#include "engine/io/file.h"
 #include "kernels/core/error.h"
 
 namespace densetree::data {
@@ -190,6 +191,13 @@ void write_all(Writing& w) {
   png_set_IHDR(w.png, w.info, static_cast<png_uint_32>(w.image->width), static_cast<png_uint_32>(w.image->height), 8,
                w.image->channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
                PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  if (w.image->channels == 3) {
+    png_text text{};
+    text.compression = PNG_TEXT_COMPRESSION_NONE;
+    text.key = const_cast<char*>("Software");
+    text.text = const_cast<char*>("densetree");
+    png_set_text(w.png, w.info, &text, 1);
+  }
   png_set_compression_level(w.png, w.level);
   png_write_info(w.png, w.info);
   const auto row_bytes = static_cast<std::size_t>(w.image->width) * static_cast<std::size_t>(w.image->channels);
@@ -226,6 +234,11 @@ std::string encode_png(const GreyImage& image, int level) {
 
 std::string encode_png(const RgbImage& image, int level) {
   return encode({image.width, image.height, 3, image.pixels}, level);
+}
+
+bool is_written_here(const std::filesystem::path& png) {
+  constexpr std::string_view kText("Software\0densetree", 18);
+  return read_file(png).substr(0, 256).find(kText) != std::string::npos;
 }
 
 }  // namespace densetree::data

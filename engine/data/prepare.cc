@@ -146,13 +146,12 @@ bool decode_all(const PrepareOptions& options, const PreparePlan& plan, RowStore
   return at.done == at.total;
 }
 
-std::string index_text(const std::vector<const PlannedRow*>& rows) {
-  std::string text = "Image Index,Patient ID,Finding Labels,split\n";
-  for (const PlannedRow* row : rows) {
-    text += csv_row(std::array{row->entry.image, std::to_string(row->entry.patient), findings_text(row->entry.findings),
-                               std::string(name_of(row->side))});
+std::string index_text(const std::vector<const PlannedRow*>& taken, const std::vector<std::uint64_t>& pixels) {
+  std::vector<DataRow> rows;
+  for (const PlannedRow* row : taken) {
+    rows.push_back({row->entry.image, row->entry.patient, row->entry.findings, row->side, pixels[rows.size()]});
   }
-  return text;
+  return data_index_csv(rows);
 }
 
 std::string rejected_text(const std::map<std::string, std::string>& rejected) {
@@ -222,7 +221,7 @@ void publish(const PrepareOptions& options, PreparePlan& plan, RowStore& store, 
   std::error_code error;
   fs::remove(manifest, error);
   check(!error, "cannot replace {}: {}", manifest.string(), error.message());
-  const std::string index = index_text(taken);
+  const std::string index = index_text(taken, store.hashes());
   write_file(options.out / "rejected.csv", rejected_text(plan.rejected));
   write_file(options.out / "index.csv", index);
   const std::uint64_t images_hash = store.publish(options.out / "images.npy");
@@ -230,34 +229,48 @@ void publish(const PrepareOptions& options, PreparePlan& plan, RowStore& store, 
   store.remove();
 }
 
-// The result where `out` holds this very data set already.
+// The result where `out` holds this very data set already, whole. Throws Error where it holds another, or files that
+// are of none. `note` says what is going to be replaced.
 std::optional<PrepareResult> find_finished(const fs::path& out, const std::string& fingerprint, std::string& note) {
+  constexpr const char* kInsist = "name another folder with --out, or insist with --replace";
   const fs::path path = out / "manifest.json";
-  if (!fs::exists(path)) return std::nullopt;
+  if (!fs::exists(path)) {
+    for (const char* name : {"images.npy", "index.csv", "rejected.csv"}) {
+      check(!fs::exists(out / name) || fs::exists(out / ".partial"),
+            "{}: is there already and of no data set that `densetree prepare` made; {}", (out / name).string(),
+            kInsist);
+    }
+    return std::nullopt;
+  }
+  const Json manifest = Json::parse(read_file(path), nullptr, false);
+  check(manifest.is_object() && manifest.value("format", "") == kDataFormat,
+        "{}: is there already and is no manifest of a data set; {}", path.string(), kInsist);
+  check(manifest.value("fingerprint", "") == fingerprint,
+        "{}: holds a finished data set already, of other settings, table or files; {}", out.string(), kInsist);
   try {
     const Dataset there(out);
-    const Json manifest = Json::parse(read_file(path));
-    if (manifest.at("fingerprint") != fingerprint) {
-      note = "replaces the finished data set there, which is of other settings, table or files";
-      return std::nullopt;
-    }
+    there.verify();
     PrepareResult result;
     result.outcome = PrepareResult::Outcome::kAlreadyDone;
     result.images = static_cast<std::size_t>(there.size()), result.rejected = manifest.at("rejected");
     result.sides = count_sides(result.images, [&](std::size_t i) {
-      const DatasetRow& row = there.row(static_cast<std::int64_t>(i));
+      const DataRow& row = there.row(static_cast<std::int64_t>(i));
       return std::pair(row.side, row.patient);
     });
     return result;
   } catch (const Error& fault) {
-    note = fmt::format("replaces the data set there, which cannot be used ({})", fault.what());
+    note = fmt::format("makes the data set there anew, which cannot be used ({})", fault.what());
   } catch (const Json::exception& fault) {
-    note = fmt::format("replaces the data set there, which cannot be used ({}: {})", path.string(), fault.what());
+    note = fmt::format("makes the data set there anew, which cannot be used ({}: {})", path.string(), fault.what());
   }
   return std::nullopt;
 }
 
 }  // namespace
+
+std::vector<fs::path> data_files(const fs::path& data) {
+  return {data / "images.npy", data / "index.csv", data / "rejected.csv", data / "manifest.json"};
+}
 
 PrepareResult prepare(const PrepareOptions& options, const Progress& progress) {
   check(options.size > 0 && options.size <= kMaxImageSide, "image size is {}; it must be 1 to {}", options.size,
@@ -272,9 +285,11 @@ PrepareResult prepare(const PrepareOptions& options, const Progress& progress) {
   }
   if (options.strict && !plan.notes.empty()) fail("{}; without strict mode they are left out", plan.notes.front());
   for (const std::string& text : plan.notes) tell({0, plan.rows.size(), 0, text});
-  std::string note;
-  if (std::optional<PrepareResult> finished = find_finished(options.out, plan.fingerprint, note)) return *finished;
-  if (!note.empty()) tell({0, plan.rows.size(), 0, note});
+  if (!options.replace) {
+    std::string note;
+    if (std::optional<PrepareResult> finished = find_finished(options.out, plan.fingerprint, note)) return *finished;
+    if (!note.empty()) tell({0, plan.rows.size(), 0, note});
+  }
 
   make_folder(options.out);
   RowStore store(options.out / ".partial", plan.fingerprint, plan.rows.size(), options.size);

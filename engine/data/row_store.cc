@@ -138,6 +138,17 @@ void RowStore::save() {
   unsaved_.clear();
 }
 
+std::vector<std::uint64_t> RowStore::hashes() const {
+  const MappedFile all(rows_path());
+  std::vector<std::uint64_t> hashes;
+  for (std::size_t row = 0; row < rows_; ++row) {
+    if (states_[row] && states_[row]->empty()) {
+      hashes.push_back(xxh64(all.bytes().subspan(row_offset(row), size_ * size_)));
+    }
+  }
+  return hashes;
+}
+
 std::uint64_t RowStore::publish(const fs::path& images) {
   save();
   std::size_t taken = 0;

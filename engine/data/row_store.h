@@ -35,6 +35,8 @@ class RowStore {
   void finish_row(std::size_t row, std::string rejection = {});       // after its write; one thread
   void save();                                                        // what is finished survives a crash from here on
 
+  // Of the pixels of rows that were taken, in order: their hashes.
+  std::vector<std::uint64_t> hashes() const;
   // All rows are finished: gives the taken ones, in order, the name `images`, and returns the hash of that file.
   std::uint64_t publish(const std::filesystem::path& images);
   void remove();  // the folder and all in it

@@ -173,6 +173,20 @@ void AtomicFile::commit() {
         path_.string(), reason(errno));
 }
 
+// Where a file system knows no locks, there is none.
+FileLock::FileLock(const fs::path& path, const std::string& busy) {
+  file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  check(file_ >= 0, "cannot write {}: {}", path.string(), reason(errno));
+  if (::flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    ::close(file_);
+    fail("{}", busy);
+  }
+}
+
+FileLock::~FileLock() {
+  ::close(file_);
+}
+
 void write_file(const fs::path& path, std::string_view text) {
   AtomicFile file(path);
   file.write(text);

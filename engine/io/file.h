@@ -48,6 +48,19 @@ class AtomicFile {
   bool committed_ = false;
 };
 
+// A lock on a file, which is made where it is missing. The system gives it back when the object or the process goes.
+class FileLock {
+ public:
+  // Throws Error with the text `busy` where somebody else holds it, and one that names the file where it cannot be made.
+  FileLock(const std::filesystem::path& path, const std::string& busy);
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  int file_ = -1;
+};
+
 void write_file(const std::filesystem::path& path, std::string_view text);  // one AtomicFile, committed
 std::string read_file(const std::filesystem::path& path);                   // whole; *.gz is unpacked
 void make_folder(const std::filesystem::path& path);  // with parents; Error names the one that failed

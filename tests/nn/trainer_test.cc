@@ -15,6 +15,7 @@
 namespace densetree::test {
 namespace {
 
+using nn::Begin;
 using nn::Trainer;
 using nn::TrainListener;
 using nn::TrainOptions;
@@ -39,8 +40,8 @@ class TrainerTest : public DeviceTest {
     return o;
   }
   // On a device that replays captured work without the work.
-  Trainer trainer(const TrainOptions& o, const std::string& run, bool resume, TrainListener listener = {}) {
-    return {capturing(), *dataset_, o, folder_ / run, resume, std::move(listener)};
+  Trainer trainer(const TrainOptions& o, const std::string& run, Begin begin, TrainListener listener = {}) {
+    return {capturing(), *dataset_, o, folder_ / run, begin, std::move(listener)};
   }
   Device& capturing() {
     if (!capturing_) {
@@ -106,6 +107,7 @@ class TrainerTest : public DeviceTest {
 
   const TemporaryFolder folder_;
   std::unique_ptr<data::Dataset> dataset_;
+  Requests never_;  // nothing is asked for
 
  private:
   std::unique_ptr<CountingDevice> capturing_;
@@ -133,8 +135,8 @@ TEST_P(TrainerTest, GivesTheBitsOfTrainingStepByStep) {
     told.push_back({epoch, done, loss});
   };
   listener.epoch = [&](const nn::EpochMetrics& m, bool) { train_losses.push_back(m.train_loss); };
-  Trainer ahead = trainer(o, "run", false, listener);
-  EXPECT_TRUE(ahead.train(false));
+  Trainer ahead = trainer(o, "run", Begin::kNew, listener);
+  EXPECT_TRUE(ahead.train(never_));
 
   nn::Model model = plain_model(o);
   model.initialize(o.seed);
@@ -158,20 +160,20 @@ TEST_P(TrainerTest, GivesTheBitsOfTrainingStepByStep) {
 // Stopped after each step of an epoch, wherever its loss is by then, and resumed.
 TEST_P(TrainerTest, StoppedAnywhereAndResumedIsTheSameRun) {
   const TrainOptions o = options();
-  EXPECT_TRUE(trainer(o, "whole", false).train(false));
+  EXPECT_TRUE(trainer(o, "whole", Begin::kNew).train(never_));
   for (std::int64_t after = 1; after < kBatches; ++after) {
     const std::string run = fmt::format("stopped-{}", after);
-    std::atomic<bool> stop = false;
+    Requests requests;
     TrainListener listener;
     listener.progress = [&](std::int64_t, std::int64_t done, std::int64_t, double) {
-      stop = done >= after * o.batch_size;
+      requests.stop = done >= after * o.batch_size;
     };
-    EXPECT_FALSE(trainer(o, run, false, listener).train(stop));
+    EXPECT_FALSE(trainer(o, run, Begin::kNew, listener).train(requests));
     const auto [counters, losses] = progress(run);
     const std::int64_t steps = counters[0] * kBatches + counters[1];
     EXPECT_GE(steps, after);
     EXPECT_LE(steps, after + 1);  // one was queued by then
-    EXPECT_TRUE(trainer(o, run, true).train(false));
+    EXPECT_TRUE(trainer(o, run, Begin::kResume).train(never_));
     for (const char* name : {"checkpoint-last.safetensors", "checkpoint-best.safetensors"}) {
       EXPECT_EQ(file(run + "/" + name), file(fmt::format("whole/{}", name))) << "stopped after " << after;
     }
@@ -187,15 +189,15 @@ TEST_P(TrainerTest, SaysWhereOtherConvolutionsGoOn) {
   listener.note = [&](const std::string& note) {
     told += note.find("last bits may differ; see ") != std::string::npos;
   };
-  trainer(o, "run", false, listener);
+  trainer(o, "run", Begin::kNew, listener);
   const std::string name = "run/implementations.txt", here = file(name);
   EXPECT_NE(here.find("features.conv0: "), std::string::npos) << here;
   EXPECT_NE(here.find("features.transition2.conv: "), std::string::npos) << here;
   EXPECT_NE(here.find(GetParam() == "cpu" ? "oneDNN " : "cuDNN "), std::string::npos) << here;
-  trainer(o, "run", true, listener);
+  trainer(o, "run", Begin::kResume, listener);
   EXPECT_EQ(told, 0);
   write_file(folder_ / name, "features.conv0: elsewhere\n");
-  trainer(o, "run", true, listener);
+  trainer(o, "run", Begin::kResume, listener);
   EXPECT_EQ(told, 1);
   EXPECT_EQ(file(name), here);
 }
@@ -215,7 +217,7 @@ TEST_P(TrainerTest, ACheckpointHoldsTheLossesOfItsSteps) {
     EXPECT_EQ(sums[0], sum_of(losses, static_cast<std::size_t>(saved)));
     seen = std::max(seen, saved);
   };
-  EXPECT_TRUE(trainer(o, "run", false, listener).train(false));
+  EXPECT_TRUE(trainer(o, "run", Begin::kNew, listener).train(never_));
   EXPECT_EQ(seen, 6);
 }
 
@@ -230,9 +232,9 @@ TEST_P(TrainerTest, NamesTheStepWhoseLossBroke) {
   ASSERT_FALSE(std::isfinite(losses.back()));
   ASSERT_GT(losses.size(), 1u);
   ASSERT_LT(losses.size(), static_cast<std::size_t>(kBatches));
-  Trainer breaks = trainer(o, "run", false);
+  Trainer breaks = trainer(o, "run", Begin::kNew);
   try {
-    breaks.train(false);
+    breaks.train(never_);
     FAIL() << "it trained on";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find(fmt::format("epoch 1, step {};", losses.size())), std::string::npos)
@@ -243,14 +245,14 @@ TEST_P(TrainerTest, NamesTheStepWhoseLossBroke) {
 
 TEST_P(TrainerTest, CapturingOrNotIsTheSameRunAndMayChangeInResuming) {
   TrainOptions o = options();
-  EXPECT_TRUE(trainer(o, "captured", false).train(false));
-  std::atomic<bool> stop = false;
+  EXPECT_TRUE(trainer(o, "captured", Begin::kNew).train(never_));
+  Requests requests;
   TrainListener listener;
-  listener.progress = [&](std::int64_t, std::int64_t, std::int64_t, double) { stop = true; };
+  listener.progress = [&](std::int64_t, std::int64_t, std::int64_t, double) { requests.stop = true; };
   o.capture = false;
-  EXPECT_FALSE(trainer(o, "called", false, listener).train(stop));
+  EXPECT_FALSE(trainer(o, "called", Begin::kNew, listener).train(requests));
   o.capture = true;
-  EXPECT_TRUE(trainer(o, "called", true).train(false));
+  EXPECT_TRUE(trainer(o, "called", Begin::kResume).train(never_));
   EXPECT_EQ(file("called/checkpoint-last.safetensors"), file("captured/checkpoint-last.safetensors"));
   EXPECT_EQ(metrics("called"), metrics("captured"));
 }
@@ -263,7 +265,7 @@ TEST_P(TrainerTest, WaitingIsAShareOfTheEpoch) {
     EXPECT_GE(m.waiting, 0);
     EXPECT_LT(m.waiting, 1);
   };
-  EXPECT_TRUE(trainer(options(), "run", false, listener).train(false));
+  EXPECT_TRUE(trainer(options(), "run", Begin::kNew, listener).train(never_));
   EXPECT_EQ(epochs, 2);
 }
 
