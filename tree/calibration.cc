@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <limits>
 
 #include "kernels/core/error.h"
@@ -14,8 +13,9 @@ namespace {
 
 void check_settings(const CalibrationSettings& settings, const LabelTree& tree) {
   check(settings.bins >= 1 && settings.bins <= kMaxBins, "{} bins; there can be 1 to {}", settings.bins, kMaxBins);
-  check(std::isfinite(settings.alpha) && settings.alpha >= 0, "the smoothing alpha is {}; it must be 0 or more",
-        settings.alpha);
+  constexpr double kLargestAlpha = 1e9;  // more would smooth every data set away
+  check(settings.alpha >= 0 && settings.alpha <= kLargestAlpha,
+        "the smoothing alpha is {}; it must be from 0 to {:.0f} images", settings.alpha, kLargestAlpha);
   for (const auto& [name, prior] : settings.node_priors) {
     check(tree.find(name).has_value(), "a prior is given for '{}', which is no node of the tree", name);
     check(prior > 0 && prior < 1, "the prior of '{}' is {}; it must be between 0 and 1", name, prior);

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/core/host_device.h"
+#include "kernels/core/twofold.h"
 #include "kernels/tree_operations.h"
 
 namespace densetree {
@@ -81,51 +82,62 @@ DT_HD void take_edges(const Sorted& sorted, std::int64_t n, std::int32_t bins, d
 }
 
 // ---- Posterior of the bins of one node, METHOD.md §5 -----------------------------------------------------------
-DT_HD inline double ratio_or_zero(double part, double all) {
-  return all == 0 ? 0.0 : part / all;
-}
+// With n = N⁺ + N⁻, u = n·n⁺[q] + α·N⁺ and v = n·n⁻[q] + α·N⁻, B' cancels:
+//   C[q] = π·N⁻·u / (π·N⁻·u + (1 − π)·N⁺·v), or u / (u + v) for π = r and for a node that is always or never true.
+// Everything is computed in twice the precision and rounded once, at the end: posteriors that are equal by their
+// definition are the same double, of whichever bins they are made, so that rounding neither splits ties nor blocks.
+struct NodeCounts {
+  const std::uint32_t *positives, *negatives;  // by bin
+  double of_true, of_false;                    // N⁺, N⁻
+};
 
-// Pool adjacent violators in place: the nearest table, in squares weighted by n⁺ + n⁻ + α, that never falls. A block
-// of pooled bins is a run of equal values, so no list of blocks is kept; runs that are equal by chance may join, which
-// changes nothing.
-DT_HD inline void make_monotone(const std::uint32_t* positives, const std::uint32_t* negatives, double alpha,
-                                std::int32_t bins, double* table) {
-  for (std::int32_t b = 0; b < bins; ++b) {
-    double value = table[b], weight = positives[b] + (negatives[b] + alpha);
-    std::int32_t begin = b;
-    while (begin > 0 && table[begin - 1] > value) {
-      const double before = table[begin - 1];
-      double run = 0;
-      for (; begin > 0 && table[begin - 1] == before; --begin) {
-        run += positives[begin - 1] + (negatives[begin - 1] + alpha);
-      }
-      value = (value * weight + before * run) / (weight + run);
-      weight += run;
-    }
-    for (std::int32_t i = begin; i <= b; ++i) {
-      table[i] = value;
-    }
+// Of one bin, or of a block of bins: Σ w·C and Σ w, where w = u + v is n times the weight n⁺ + n⁻ + α.
+struct PooledBins {
+  Twofold confidence, weight;
+
+  DT_HD double posterior() const { return weight.high == 0 ? 0.0 : (confidence / weight).high; }
+};
+
+DT_HD inline PooledBins pooled_bin(const NodeCounts& counts, double alpha, double prior, std::int32_t b) {
+  const double n = counts.of_true + counts.of_false;
+  const Twofold u = exact_product(n, counts.positives[b]) + exact_product(alpha, counts.of_true);
+  const Twofold v = exact_product(n, counts.negatives[b]) + exact_product(alpha, counts.of_false);
+  const Twofold weight = u + v;
+  if (prior != prior || counts.of_true == 0 || counts.of_false == 0 || weight.high == 0) {
+    return {u, weight};
   }
+  const Twofold if_true = exact_product(prior, counts.of_false) * u;
+  const Twofold if_false = exact_sum(1, -prior) * Twofold{counts.of_true, 0} * v;
+  return {weight * (if_true / (if_true + if_false)), weight};
 }
 
 // counts: [2][bins]. in_use: bins that can be reached, B'. prior: π, or NaN for r. Bins that cannot be reached get the
 // value of the last that can.
+//
+// Monotone: the nearest table, in squares weighted by n⁺ + n⁻ + α, that never falls, by pooling a block with the one
+// before it that is not below. Blocks then differ, so a run of one value is a block and no list of blocks is kept.
 DT_HD inline void posterior_of_node(const std::uint32_t* counts, double prior, std::int32_t bins, std::int32_t in_use,
                                     const TreeOperations::PosteriorSettings& settings, double* table) {
-  const std::uint32_t *positives = counts, *negatives = counts + bins;
-  double n1 = 0, n0 = 0;
+  NodeCounts node{counts, counts + bins, 0, 0};
   for (std::int32_t b = 0; b < in_use; ++b) {
-    n1 += positives[b];
-    n0 += negatives[b];
+    node.of_true += node.positives[b];
+    node.of_false += node.negatives[b];
   }
-  const double alpha = settings.alpha, r = ratio_or_zero(n1, n1 + n0), p = prior != prior ? r : prior;
   for (std::int32_t b = 0; b < in_use; ++b) {
-    const double h1 = ratio_or_zero(positives[b] + alpha * r, n1 + alpha * in_use * r);
-    const double h0 = ratio_or_zero(negatives[b] + alpha * (1 - r), n0 + alpha * in_use * (1 - r));
-    table[b] = ratio_or_zero(p * h1, p * h1 + (1 - p) * h0);
-  }
-  if (settings.monotone) {
-    make_monotone(positives, negatives, alpha, in_use, table);
+    PooledBins block = pooled_bin(node, settings.alpha, prior, b);
+    double posterior = block.posterior();
+    std::int32_t begin = b;
+    while (settings.monotone && begin > 0 && table[begin - 1] >= posterior) {
+      const double before = table[begin - 1];
+      for (; begin > 0 && table[begin - 1] == before; --begin) {
+        const PooledBins bin = pooled_bin(node, settings.alpha, prior, begin - 1);
+        block = {block.confidence + bin.confidence, block.weight + bin.weight};
+      }
+      posterior = block.posterior();
+    }
+    for (std::int32_t i = begin; i <= b; ++i) {
+      table[i] = posterior;
+    }
   }
   for (std::int32_t b = in_use; b < bins; ++b) {
     table[b] = table[in_use - 1];

@@ -130,6 +130,7 @@ TEST_F(CalibrationTest, RefusesBadSettingsAndSets) {
   refused({.bins = 0}, small_set(), "0 bins");
   refused({.bins = kMaxBins + 1}, small_set(), "bins; there can be");
   refused({.alpha = -1}, small_set(), "alpha is -1");
+  refused({.alpha = 1e300}, small_set(), "alpha is 1e+300; it must be from 0 to 1000000000 images");
   refused({.alpha = std::numeric_limits<double>::quiet_NaN()}, small_set(), "alpha");
   refused({.node_priors = {{"Nobody", 0.5}}}, small_set(), "'Nobody', which is no node");
   refused({.node_priors = {{"Root", 1.0}}}, small_set(), "between 0 and 1");

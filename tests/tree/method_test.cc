@@ -9,6 +9,8 @@
 #include <numeric>
 
 #include "engine/io/file.h"
+#include "kernels/core/philox.h"
+#include "kernels/device_array.h"
 #include "tests/nn/devices.h"
 #include "tests/tree/random_set.h"
 #include "tree/confidence.h"
@@ -285,6 +287,139 @@ TEST_P(MethodTest, TheDataPriorGivesTheSmoothedShareOfTrueImages) {
           EXPECT_NEAR(h.posteriors[v * 40 + q], (positives[q] + alpha * share) / (positives[q] + negatives[q] + alpha),
                       1e-15)
               << "node " << v << ", bin " << q << ", alpha " << alpha;
+        }
+      }
+    }
+  }
+}
+
+// ---- Posteriors that are equal by definition ------------------------------------------------------------------------
+
+struct BinCounts {
+  std::vector<std::uint32_t> positives, negatives;
+};
+struct PosteriorCase {
+  double alpha, prior;  // NaN: the share of true images
+  bool monotone;
+};
+
+std::vector<double> posterior_table(Device& device, const BinCounts& counts, const PosteriorCase& c) {
+  std::vector<std::uint32_t> both = counts.positives;
+  both.insert(both.end(), counts.negatives.begin(), counts.negatives.end());
+  const DeviceArray<std::uint32_t> on_device(device, std::span<const std::uint32_t>(both));
+  const DeviceArray<double> prior(device, std::span<const double>(&c.prior, 1));
+  const auto bins = static_cast<std::int32_t>(counts.positives.size());
+  DeviceArray<double> table(device, counts.positives.size());
+  device.make_tree_operations()->posterior_table(on_device.data(), prior.data(), 1,
+                                                 {.kind = Binning::kUniform, .bins = bins}, {c.alpha, c.monotone},
+                                                 table.data());
+  return table.read();
+}
+
+// METHOD.md §5 to the letter in long double, where counts are so small that what differs by less than kRounding is
+// equal: the block that each bin is in, and its value.
+struct ExactBin {
+  std::size_t block;
+  long double value;
+};
+constexpr long double kRounding = 0x1p-56L;
+
+std::vector<ExactBin> exact_table(const BinCounts& counts, const PosteriorCase& c) {
+  const auto divide = [](long double a, long double b) { return b == 0 ? 0 : a / b; };
+  const std::size_t bins = counts.positives.size();
+  const long double positives = std::accumulate(counts.positives.begin(), counts.positives.end(), 0.0L),
+                    negatives = std::accumulate(counts.negatives.begin(), counts.negatives.end(), 0.0L),
+                    r = divide(positives, positives + negatives), prior = c.prior == c.prior ? c.prior : r;
+  struct Block {
+    long double sum, weight;
+    std::size_t bins;
+  };
+  std::vector<Block> blocks;
+  const auto value = [&](const Block& block) { return divide(block.sum, block.weight); };
+  for (std::size_t b = 0; b < bins; ++b) {
+    const long double n1 = counts.positives[b], n0 = counts.negatives[b];
+    const long double if_true = divide(n1 + c.alpha * r, positives + c.alpha * bins * r);
+    const long double if_false = divide(n0 + c.alpha * (1 - r), negatives + c.alpha * bins * (1 - r));
+    const long double weight = n1 + n0 + c.alpha;
+    blocks.push_back({weight * divide(prior * if_true, prior * if_true + (1 - prior) * if_false), weight, 1});
+    while (c.monotone && blocks.size() > 1 && value(blocks.end()[-2]) >= value(blocks.back()) - kRounding) {
+      const Block last = blocks.back();
+      blocks.pop_back();
+      blocks.back() = {blocks.back().sum + last.sum, blocks.back().weight + last.weight,
+                       blocks.back().bins + last.bins};
+    }
+  }
+  std::vector<ExactBin> table;
+  for (std::size_t block = 0; block < blocks.size(); ++block) {
+    table.insert(table.end(), blocks[block].bins, {block, value(blocks[block])});
+  }
+  return table;
+}
+
+// Every two bins: one double where they are exactly equal, else in their exact order.
+void expect_exact_order(const std::vector<double>& actual, const std::vector<ExactBin>& exact, bool monotone) {
+  ASSERT_EQ(actual.size(), exact.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    ASSERT_NEAR(actual[i], static_cast<double>(exact[i].value), 1e-15);
+    for (std::size_t j = 0; j < i; ++j) {
+      const long double step = exact[i].value - exact[j].value;
+      const bool equal = monotone ? exact[i].block == exact[j].block : step <= kRounding && step >= -kRounding;
+      if (equal) {
+        ASSERT_EQ(actual[i], actual[j]) << "bins " << j << " and " << i;
+      } else {
+        ASSERT_EQ(actual[i] > actual[j], step > 0) << "bins " << j << " and " << i;
+        ASSERT_NE(actual[i], actual[j]) << "bins " << j << " and " << i;
+      }
+    }
+  }
+}
+
+TEST_P(MethodTest, EqualBlocksAreOneValue) {
+  // 1 of 5, and nothing at a share of 1/5: the smoothed values are 1.2/6 and 0.2/1.
+  EXPECT_EQ(posterior_table(device(), {{1, 0}, {4, 0}}, {1, kNone, true}), (std::vector<double>{0.2, 0.2}));
+  // 1 of 3, and 2 of 6 in two bins that are pooled.
+  EXPECT_EQ(posterior_table(device(), {{1, 2, 0}, {2, 2, 2}}, {0, kNone, true}), std::vector<double>(3, 1.0 / 3));
+  // The same block three times, whose sum is no sum of equal halves.
+  const std::vector<double> thrice =
+      posterior_table(device(), {{3, 1, 3, 1, 3, 1, 9}, {1, 3, 1, 3, 1, 3, 2}}, {1, 0.3, true});
+  EXPECT_EQ(std::vector<double>(thrice.begin(), thrice.end() - 1), std::vector<double>(6, thrice.front()));
+  EXPECT_GT(thrice.back(), thrice.front());
+}
+
+// Bins of few images, and runs of bins that come again some times over: much is equal, and differently computed.
+BinCounts random_counts(RandomStream& random) {
+  const auto draw = [&](std::uint32_t least, std::uint32_t most) { return least + random.below(most - least + 1); };
+  const std::uint32_t most = draw(1, 7);
+  BinCounts counts;
+  while (counts.positives.size() < 12) {
+    BinCounts run;
+    for (std::uint32_t bins = draw(1, 4); bins > 0; --bins) {
+      run.positives.push_back(draw(0, most));
+      run.negatives.push_back(draw(0, most));
+    }
+    for (std::uint32_t times = draw(1, 3); times > 0; --times) {
+      std::ranges::copy(run.positives, std::back_inserter(counts.positives));
+      std::ranges::copy(run.negatives, std::back_inserter(counts.negatives));
+    }
+  }
+  return counts;
+}
+
+TEST_P(MethodTest, PosteriorsAreOrderedAsTheirExactValuesAre) {
+  RandomStream random(8, RandomUse::kSynth);
+  for (int draw = 0; draw < 400; ++draw) {
+    const BinCounts counts = random_counts(random);
+    for (const double alpha : {0.0, 0.1, 1.0, 2.5}) {
+      for (const double prior : {kNone, 0.5, 0.3}) {
+        for (const bool monotone : {true, false}) {
+          SCOPED_TRACE(fmt::format("true {}, false {}, alpha {}, prior {}, monotone {}",
+                                   fmt::join(counts.positives, " "), fmt::join(counts.negatives, " "), alpha, prior,
+                                   monotone));
+          const PosteriorCase c{alpha, prior, monotone};
+          expect_exact_order(posterior_table(device(), counts, c), exact_table(counts, c), monotone);
+          if (HasFatalFailure()) {
+            return;
+          }
         }
       }
     }
