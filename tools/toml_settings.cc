@@ -14,15 +14,10 @@ std::string place(const fs::path& file, const toml::source_region& where) {
   return fmt::format("{}:{}", file.string(), where.begin.line);
 }
 
-// "; did you mean 'lr'?", or nothing.
-std::string guess(std::string_view name, const std::vector<std::string>& known) {
-  const std::string nearest = nearest_name(name, known);
-  return nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest);
-}
-
-// The same for an option of the command: by its name, or because its help speaks of it ("learning rate").
+// "; did you mean 'lr'?", or nothing, for an option of the command: by its name, or because its help speaks of it
+// ("learning rate").
 std::string guess_option(const CLI::App& command, const std::string& name, const std::vector<std::string>& known) {
-  if (const std::string by_name = guess(name, known); !by_name.empty()) {
+  if (const std::string by_name = did_you_mean(name, known); !by_name.empty()) {
     return by_name;
   }
   constexpr std::size_t kShortest = 4;  // shorter words stand in many texts
@@ -101,8 +96,8 @@ class Reader {
       command = one->get_name() == name ? one : command;
     }
     if (command == nullptr) {
-      fail("{}: there is no section [{}]{}; there are {}", place(file_, section.source()), name, guess(name, known),
-           fmt::join(known, ", "));
+      fail("{}: there is no section [{}]{}; there are {}", place(file_, section.source()), name,
+           did_you_mean(name, known), fmt::join(known, ", "));
     }
     for (const auto& [key, value] : section) {
       read_setting(*command, name, std::string(key.str()), value);
@@ -148,7 +143,7 @@ class Reader {
       }
     }
     fail("{}: no setting '{}' stands outside of sections{}", where, key,
-         sections.empty() ? guess(key, known) : "; it belongs to " + sections);
+         sections.empty() ? did_you_mean(key, known) : "; it belongs to " + sections);
   }
 
   const CLI::App& app_;

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <unordered_map>
 
 #include "engine/io/csv.h"
+#include "engine/io/nearest_name.h"
+#include "engine/io/text.h"
 #include "kernels/core/error.h"
 
 namespace densetree::data {
@@ -19,15 +22,24 @@ std::size_t find_finding(std::string_view name) {
   return static_cast<std::size_t>(std::find(kFindings.begin(), kFindings.end(), name) - kFindings.begin());
 }
 
-std::int64_t parse_patient(const std::string& text, const std::string& where) {
-  std::int64_t patient = -1;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), patient);
-  check(error == std::errc() && end == text.data() + text.size() && patient >= 0,
-        "{}: patient '{}' is not a whole number from 0 up", where, text);
-  return patient;
+// "; did you mean 'Mass'?", or nothing.
+std::string guess(std::string_view name) {
+  std::vector<std::string> known(kFindings.begin(), kFindings.end());
+  known.emplace_back(kNoFinding);
+  return did_you_mean(name, known);
 }
 
 }  // namespace
+
+std::int64_t parse_patient(std::string_view text, const std::string& where) {
+  const std::string_view digits = without_blanks(text);
+  std::int64_t patient = -1;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), patient);
+  check(error == std::errc() && end == digits.data() + digits.size() && patient >= 0 && digits.front() != '-',
+        "{}: patient '{}' is not a whole number from 0 to {}, in digits alone", where, text,
+        std::numeric_limits<std::int64_t>::max());
+  return patient;
+}
 
 FindingSet parse_findings(std::string_view text, const std::string& where) {
   if (text == kNoFinding) return 0;
@@ -39,8 +51,10 @@ FindingSet parse_findings(std::string_view text, const std::string& where) {
     const std::size_t finding = find_finding(name);
     check(name != kNoFinding, "{}: '{}' stands beside other findings in '{}'; it must stand alone", where, kNoFinding,
           text);
-    check(finding < kFindings.size(), "{}: unknown finding '{}'; known are {} and {}, joined by |", where, name,
-          fmt::join(kFindings, ", "), kNoFinding);
+    if (finding == kFindings.size()) {  // no check(): its arguments would search for a name at every image
+      fail("{}: unknown finding '{}'{}; known are {} and {}, joined by |", where, name, guess(name),
+           fmt::join(kFindings, ", "), kNoFinding);
+    }
     check((set & bit(finding)) == 0, "{}: finding '{}' is there twice in '{}'", where, name, text);
     set |= bit(finding);
     begin = end + 1;

@@ -28,6 +28,9 @@ FindingSet parse_findings(std::string_view text, const std::string& where);
 std::string findings_text(FindingSet findings);
 std::vector<std::string> finding_names(FindingSet findings);  // in the order of kFindings
 
+// A patient's number, with blanks around it or not. Throws Error, opened by `where`, on anything else.
+std::int64_t parse_patient(std::string_view text, const std::string& where);
+
 struct LabelEntry {
   std::string image;  // file name without folder
   std::int64_t patient = 0;

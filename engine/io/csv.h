@@ -1,5 +1,6 @@
 // Comma-separated tables as NIH, pandas and spreadsheets write them: quotes, doubled quotes, commas and line breaks
-// inside quotes, LF or CRLF, a byte-order mark, plain or gzipped (by the name's .gz).
+// inside quotes; lines ended by LF, CRLF or CR; UTF-8, or UTF-16 with a byte-order mark; rows of nothing but commas,
+// which are left out; blanks around column names; plain or gzipped (by the name's .gz).
 #pragma once
 
 #include <cstddef>
@@ -13,9 +14,10 @@ namespace densetree {
 
 class CsvTable {
  public:
-  // Throws Error naming file and line: an unclosed quote, a row of another width than the header, no header.
+  // Throws Error naming file and line: an unclosed quote, a row of another width than the header, no header, columns
+  // separated by something else than commas, what is no text.
   static CsvTable read(const std::filesystem::path& path);
-  static CsvTable parse(std::string_view text, const std::string& source);
+  static CsvTable parse(std::string_view bytes, const std::string& source);
 
   const std::vector<std::string>& header() const { return header_; }
   std::size_t rows() const { return rows_.size(); }
@@ -24,7 +26,7 @@ class CsvTable {
   const std::string& source() const { return source_; }
 
   bool has_column(std::string_view name) const;
-  std::size_t column(std::string_view name) const;  // Error names the file and lists its columns
+  std::size_t column(std::string_view name) const;  // Error names the file, the nearest name, and all
 
  private:
   std::string source_;

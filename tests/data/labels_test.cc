@@ -57,13 +57,35 @@ TEST(Labels, FaultsNameLineAndRemedy) {
   expect_contains(error_for(kHeader + "a.png,Mass|Edema|Mass,1\n"), "'Mass' is there twice");
   expect_contains(error_for(kHeader + "a.png,Mass,1\n\nb.png,Mass,2\na.png,Edema,1\n"),
                   "t.csv:5: image a.png is already in line 2");
-  for (const char* patient : {"", "x", "-3", "1.5", "12 ", "99999999999999999999"}) {
-    expect_contains(error_for(kHeader + "a.png,Mass," + patient + "\n"),
-                    fmt::format("t.csv:2: patient '{}' is not a whole number", patient));
-  }
+  expect_contains(error_for(kHeader + "a.png,mass,1\n"), "unknown finding 'mass'; did you mean 'Mass'?; known are");
+  expect_contains(error_for(kHeader + "a.png,Pleural Thickening,1\n"), "did you mean 'Pleural_Thickening'?");
+  expect_contains(error_for("image index,Finding Labels,Patient ID\n"), "did you mean 'image index'?");
   expect_contains(error_for(kHeader + "dir/a.png,Mass,1\n"), "without folder");
   expect_contains(error_for(kHeader + ",Mass,1\n"), "t.csv:2");
   expect_contains(error_for(kHeader + "a.png,Mass\n"), "t.csv:2: has 2 fields; the header has 3");
+}
+
+TEST(Labels, PatientsAreWholeNumbers) {
+  for (const char* patient : {"13", "00000013", " 13 ", "13\t"}) {
+    EXPECT_EQ(read(kHeader + "a.png,Mass," + patient + "\n").entries[0].patient, 13) << patient;
+  }
+  EXPECT_EQ(parse_patient("9223372036854775807", "x"), 9223372036854775807);
+  for (const char* patient : {"", " ", "x", "abc", "-3", "-0", "+3", "1.5", "13.0", "1e3", "1 3", "9223372036854775808",
+                              "99999999999999999999", "123456789012345678901234567890123456"}) {
+    expect_contains(error_for(kHeader + "a.png,Mass," + patient + "\n"),
+                    fmt::format("t.csv:2: patient '{}' is not a whole number from 0 to 9223372036854775807, in digits "
+                                "alone",
+                                patient));
+  }
+}
+
+// What a spreadsheet makes of a table.
+TEST(Labels, ReadsWhatSpreadsheetsWrite) {
+  const LabelTable table =
+      read("\xef\xbb\xbfImage Index , Finding Labels,Patient ID\ra.png,Mass,1\r\"b.png\",No Finding,2\r,,\r,,,,\r");
+  ASSERT_EQ(table.entries.size(), 2u);
+  EXPECT_EQ(table.entries[1].image, "b.png");
+  EXPECT_EQ(table.entries[1].line, 3u);
 }
 
 TEST(Labels, MergedLabelsAreTrueWhenAnyFindingIs) {
