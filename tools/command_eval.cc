@@ -87,7 +87,13 @@ void add_eval(CLI::App& app, const Common& common) {
   auto* command = app.add_subcommand("eval", "how good scores are, and with a calibration, posteriors and thresholds");
   flags->input.add(*command, "test");
   command->add_option("--tree", flags->input.tree, "the label tree; the run's own or the standard one by default");
-  command->add_option("--calibration", flags->calibration, "a file that `densetree calibrate` wrote");
+  auto* calibration =
+      command->add_option("--calibration", flags->calibration, "a file that `densetree calibrate` wrote");
+  command
+      ->add_flag("--allow-missing-labels", flags->input.allow_missing_labels,
+                 "evaluate the labels that --scores has columns for; without it, a missing one is an error")
+      ->needs("--scores")
+      ->excludes(calibration);  // posteriors along a tree need all of its labels
   command->add_option("--confidence", flags->confidence, "thresholds to evaluate, after commas")
       ->delimiter(',')
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)

@@ -107,7 +107,12 @@ tree::ScoredImages ScoredInput::read(Device& device, const data::LabelSet& wante
   if (from_run()) {
     return score_split(device, wanted);
   }
-  return tree::join(tree::read_score_table(scores, wanted), data::read_label_table(labels), wanted);
+  const tree::ScoreTable table = tree::read_score_table(
+      scores, wanted, allow_missing_labels ? tree::MissingLabels::kLeftOut : tree::MissingLabels::kRefused);
+  for (const std::string& note : table.notes) {
+    std::cerr << fmt::format("{}: {}\n", table.source, note);
+  }
+  return tree::join(table, data::read_label_table(labels), wanted);
 }
 
 tree::LabelTree run_tree(const std::filesystem::path& run, const data::LabelSet& labels) {

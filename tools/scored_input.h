@@ -22,6 +22,7 @@ struct ScoredInput {
   std::string run, data, split, scores, labels, tree;
   std::int64_t batch_size = 16;
   bool other_split = false, verify = false;
+  bool allow_missing_labels = false;  // of a table
 
   void add(CLI::App& command, const char* default_split);
   bool from_run() const;                // Error unless it is clear which of the two is meant
@@ -30,7 +31,8 @@ struct ScoredInput {
 
   // The label tree: --tree, else the run's own, else the standard one for the run's labels, or for the 14 findings.
   tree::LabelTree label_tree() const;
-  // `labels` say what the columns of a table mean; a run must have been trained on them.
+  // `labels` say what the columns of a table mean; others are named on standard error. A run must have been trained
+  // on them.
   tree::ScoredImages read(Device& device, const data::LabelSet& labels) const;
 
  private:

@@ -3,14 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
 
 #include "engine/io/csv.h"
-#include "engine/io/file.h"
+#include "engine/io/nearest_name.h"
+#include "engine/io/text.h"
 #include "kernels/core/error.h"
 
 namespace densetree::tree {
@@ -36,44 +36,82 @@ std::optional<std::size_t> find_column(const CsvTable& table, const std::string&
   return std::nullopt;
 }
 
-std::vector<LabelColumn> find_columns(const CsvTable& table, const data::LabelSet& labels) {
+// "prob Mass" and the like without what stands for the prefix.
+std::string_view bare_name(std::string_view column) {
+  const bool prefixed = !nearest_name(column.substr(0, kScorePrefix.size()), {std::string(kScorePrefix)}).empty();
+  return prefixed ? column.substr(kScorePrefix.size()) : column;
+}
+
+// A sentence for each column that may be meant for a label without one, and one for all others that are no label.
+std::vector<std::string> notes_on(const std::vector<std::string>& others, const std::vector<std::string>& missing) {
+  std::vector<std::string> notes, left;
+  for (const std::string& column : others) {
+    const std::string label = nearest_name(bare_name(column), missing);
+    if (label.empty()) {
+      left.push_back(column);
+    } else {
+      notes.push_back(fmt::format("column '{}' looks like label '{}'; rename it", column, label));
+    }
+  }
+  if (!left.empty()) {
+    notes.push_back(fmt::format("left out are the columns that are no label: {}", fmt::join(left, ", ")));
+  }
+  return notes;
+}
+
+std::vector<LabelColumn> find_columns(const CsvTable& table, const data::LabelSet& labels, MissingLabels allowed,
+                                      std::vector<std::string>& notes) {
   std::vector<LabelColumn> columns;
+  std::vector<std::string> missing, others;
+  std::vector<bool> used(table.header().size(), false);
+  used[table.column(kImageColumn)] = true;
   for (const std::string& label : labels.names()) {
     if (const auto column = find_column(table, label)) {
       columns.push_back({label, *column});
+      used[*column] = true;
+    } else {
+      missing.push_back(label);
     }
   }
-  const std::string known = fmt::format("{}", fmt::join(labels.names(), ", "));
-  check(!columns.empty(), "{}: no column is called after a label, with or without '{}'; the labels are {}",
-        table.source(), kScorePrefix, known);
-  for (const std::string& name : table.header()) {
-    const bool known_label = std::any_of(labels.names().begin(), labels.names().end(), [&](const std::string& label) {
-      return name == std::string(kScorePrefix) + label;
-    });
-    check(known_label || !name.starts_with(kScorePrefix), "{}: column '{}' is not after a label; the labels are {}",
-          table.source(), name, known);
+  for (std::size_t column = 0; column < used.size(); ++column) {
+    if (!used[column] && !table.header()[column].empty()) {
+      others.push_back(table.header()[column]);
+    }
+  }
+  notes = notes_on(others, missing);
+  const std::string all_notes = notes.empty() ? "" : fmt::format("; {}", fmt::join(notes, "; "));
+  check(!columns.empty(), "{}: no column is called after a label, with or without '{}'; the labels are {}{}",
+        table.source(), kScorePrefix, fmt::join(labels.names(), ", "), all_notes);
+  if (!missing.empty()) {
+    const std::string what =
+        fmt::format("{} of {} labels have no column: {}", missing.size(), labels.size(), fmt::join(missing, ", "));
+    check(allowed == MissingLabels::kLeftOut,
+          "{}: {}{}; `densetree eval --allow-missing-labels` leaves them out, a calibration needs them all",
+          table.source(), what, all_notes);
+    notes.push_back(what + "; they are left out");
   }
   return columns;
 }
 
 double parse_score(const CsvTable& table, std::size_t row, std::size_t column) {
   const std::string& text = table.row(row)[column];
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool ok = error == std::errc() && end == text.data() + text.size() && value >= 0 && value <= 1;
-  check(ok, "{}:{}: column '{}' is '{}'; a score is a number from 0 to 1", table.source(), table.line(row),
-        table.header()[column], text);
-  return value;
+  const std::optional<double> value = parse_number(text);
+  check(value && *value >= 0 && *value <= 1, "{}:{}: column '{}' is '{}'; a score is a number from 0 to 1{}",
+        table.source(), table.line(row), table.header()[column], text,
+        text.find(',') != std::string::npos   ? ", with a decimal point"
+        : text.find('%') != std::string::npos ? ", not a percentage"
+                                              : "");
+  return *value;
 }
 
 }  // namespace
 
-ScoreTable read_score_table(const std::filesystem::path& path, const data::LabelSet& labels) {
+ScoreTable read_score_table(const std::filesystem::path& path, const data::LabelSet& labels, MissingLabels allowed) {
   const CsvTable table = CsvTable::read(path);
   const std::size_t image_column = table.column(kImageColumn);
-  const std::vector<LabelColumn> columns = find_columns(table, labels);
-  check(table.rows() > 0, "{}: has no scores, only a header", table.source());
   ScoreTable result;
+  const std::vector<LabelColumn> columns = find_columns(table, labels, allowed, result.notes);
+  check(table.rows() > 0, "{}: has no scores, only a header", table.source());
   result.source = table.source();
   for (const LabelColumn& column : columns) {
     result.labels.push_back(column.label);

@@ -18,12 +18,17 @@ struct ScoreTable {
   std::vector<std::size_t> lines;   // N, in the file
   std::vector<std::string> labels;  // L, in the order of the label set
   std::vector<double> scores;       // (N, L), in [0, 1]
+  std::vector<std::string> notes;   // what a user should hear: columns and labels that are left out
 };
 
-// Reads the columns of the labels in `labels`; a file may hold some of them only. Other columns are left alone, except
-// that one called `prob_…` must be a label. Throws Error naming file, line and column: no or unknown label columns, a
-// label twice, an image twice, a score that is no number in [0, 1], no rows.
-ScoreTable read_score_table(const std::filesystem::path& path, const data::LabelSet& labels);
+// What becomes of labels that no column is called after.
+enum class MissingLabels : std::uint8_t { kRefused, kLeftOut };
+
+// Reads the columns of the labels in `labels`. Other columns are left out and named in the notes, those that look like
+// a missing label by themselves. Throws Error naming file, line and column: missing labels where they are refused, or
+// if all are, a label twice, an image twice, a score that is no number in [0, 1], no rows.
+ScoreTable read_score_table(const std::filesystem::path& path, const data::LabelSet& labels,
+                            MissingLabels allowed = MissingLabels::kRefused);
 
 // Scores with the truth: what an evaluation or a calibration works on.
 struct ScoredImages {

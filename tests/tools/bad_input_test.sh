@@ -52,14 +52,26 @@ fails "the first is '90" "${calibrate[@]}" --scores <(head -3 "$scores" | sed 's
 fails "a score is a number from 0 to 1" "${calibrate[@]}" --scores <(sed '2s/,[^,]*/,nan/' "$scores")
 fails "a score is a number from 0 to 1" "${calibrate[@]}" --scores <(sed '2s/,[^,]*/,inf/' "$scores")
 fails "a score is a number from 0 to 1" "${calibrate[@]}" --scores <(sed '2s/,[^,]*/,1.01/' "$scores")
-fails "its labels are" "${calibrate[@]}" --scores <(cut -d, -f1-4 "$scores")
-fails "'prob_Mess' is not after a label" "${calibrate[@]}" --scores <(sed '1s/prob_Mass/prob_Mess/' "$scores")
+fails "11 of 14 labels have no column: Infiltration, " "${calibrate[@]}" --scores <(cut -d, -f1-4 "$scores")
+fails "column 'prob_Mess' looks like label 'Mass'; rename it" "${calibrate[@]}" \
+  --scores <(sed '1s/prob_Mass/prob_Mess/' "$scores")
 fails "the three forms are" "${calibrate[@]}" --scores "$scores" --choose precision:2
 runs 2 "${calibrate[@]}" --scores "$scores" --paper --bins 7
 absent "$work/c.json"
 fails "too few patients" "${calibrate[@]}" --scores <(head -2 "$scores") --choose miss:0.1
 runs 0 "${calibrate[@]}" --scores "$scores"
 evaluate=(eval --scores "$scores" --labels "$labels" --device cpu --draws 0 --out "$work/e")
+sed '1s/prob_Pleural_T/Pleural t/' "$scores" > "$work/near.csv"
+near=(eval --scores "$work/near.csv" --labels "$labels" --device cpu --draws 0 --out "$work/left-out")
+fails "column 'Pleural thickening' looks like label 'Pleural_Thickening'; rename it" "${near[@]}"
+runs 2 "${near[@]}" --allow-missing-labels --calibration "$work/c.json"
+runs 2 eval --run "$work/run" --data "$work/data" --out "$work/left-out" --allow-missing-labels
+absent "$work/left-out"
+runs 0 "${near[@]}" --allow-missing-labels
+says "near.csv: column 'Pleural thickening' looks like label 'Pleural_Thickening'; rename it"
+says "near.csv: 1 of 14 labels have no column: Pleural_Thickening; they are left out"
+runs 0 eval --scores <(sed 's/$/,x/' "$scores") --labels "$labels" --device cpu --draws 0 --out "$work/left-out"
+says "left out are the columns that are no label: x"
 fails "is no calibration" "${evaluate[@]}" --calibration <(echo '{"format": "something"}')
 fails "is no JSON" "${evaluate[@]}" --calibration <(head -c 200 "$work/c.json")
 runs 0 tree --standard 13 --write "$work/13.toml"

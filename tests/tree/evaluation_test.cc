@@ -81,7 +81,7 @@ TEST_F(EvaluationTest, WritesWhatTheInterfacePromises) {
   EXPECT_DOUBLE_EQ(metrics["mean_auroc"].get<double>(), mean);
   EXPECT_LT(metrics["mean_auroc_interval"][0].get<double>(), mean);
   EXPECT_GT(metrics["mean_auroc_interval"][1].get<double>(), mean);
-  const ScoreTable again = read_score_table(folder_ / "a/b/scores.csv", data::LabelSet());
+  const ScoreTable again = read_score_table(folder_ / "a/b/scores.csv", data::LabelSet(), MissingLabels::kLeftOut);
   EXPECT_EQ(again.scores, set.scores);
   const CsvTable roc = CsvTable::read(folder_ / "a/b/curves/roc.csv");
   EXPECT_EQ(roc.row(0), (std::vector<std::string>{"Mass", "inf", "0", "0"}));
