@@ -1,5 +1,7 @@
 #include "nn/run_folder.h"
 
+#include <algorithm>
+
 #include "kernels/core/error.h"
 
 namespace densetree::nn {
@@ -11,35 +13,52 @@ bool to_resume(Begin begin) {
   return begin == Begin::kResume || begin == Begin::kResumeOtherData;
 }
 
-}  // namespace
+fs::path lock_of(const fs::path& run) {
+  return run / ".densetree-lock";
+}
+
+bool has_begun(const fs::path& run) {
+  return fs::exists(run_files(run).front());
+}
 
 // The folder, made where it may be written to.
-fs::path RunFolder::prepared(fs::path path, Begin begin) {
-  RunFolder run(std::move(path));
-  check(!to_resume(begin) || fs::exists(run.config()), "{} is not a run to resume: it has no config.toml",
-        run.path().string());
+fs::path made(const fs::path& run, Begin begin) {
+  if (to_resume(begin)) {
+    check(fs::exists(run / "config.toml"), "{} is not a run to resume: it has no config.toml", run.string());
+  }
   if (begin == Begin::kNew) {
-    check(!fs::exists(run.last()),
+    check(!has_begun(run),
           "{} holds a run already; continue it with --resume, name another folder with --out, or insist with --replace",
-          run.path().string());
-    for (const fs::path& file : run_files(run.path())) {
-      check(!fs::exists(file) || fs::exists(run.lock_file()),
+          run.string());
+    for (const fs::path& file : run_files(run)) {
+      check(!fs::exists(file) || fs::exists(lock_of(run)),
             "{}: is there already and of no run; name another folder with --out, or insist with --replace",
             file.string());
     }
   }
-  make_folder(run.path());
-  return run.path_;
+  make_folder(run);
+  return run;
 }
 
+}  // namespace
+
 RunFolder::RunFolder(fs::path path, Begin begin)
-    : path_(prepared(std::move(path), begin)),
-      lock_(std::in_place, lock_file(), fmt::format("another training is at work in {}", path_.string())) {
-  resumes_ = to_resume(begin) && fs::exists(last());
-  if (!to_resume(begin)) {
-    for (const fs::path& file : run_files(path_)) {
-      fs::remove(file);
-    }
+    : path_(made(path, begin)),
+      lock_(lock_of(path), fmt::format("another training is at work in {}", path.string())),
+      resumes_(to_resume(begin) && has_begun(path)) {}
+
+void RunFolder::clear() {
+  for (const fs::path& file : run_files(path_)) {
+    fs::remove(file);
+  }
+}
+
+RunFolder::~RunFolder() {
+  const std::vector<fs::path> files = run_files(path_);
+  std::error_code ignored;
+  if (std::none_of(files.begin(), files.end(), [&](const fs::path& file) { return fs::exists(file, ignored); })) {
+    fs::remove(lock_of(path_), ignored);
+    fs::remove(path_, ignored);  // where it is empty
   }
 }
 

@@ -14,7 +14,6 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
 #include <vector>
 
 #include "engine/io/file.h"
@@ -37,6 +36,12 @@ class RunFolder {
   // Makes the folder and takes its lock, which the system gives back however the process ends. Throws Error where
   // another training has it, and as Begin says.
   RunFolder(std::filesystem::path path, Begin begin);
+  ~RunFolder();  // a folder into which nothing was written is not left behind
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+
+  // Removes all of a run but the lock: what is there is replaced from here on.
+  void clear();
 
   const std::filesystem::path& path() const { return path_; }
   bool resumes() const { return resumes_; }  // there is a checkpoint to go on from
@@ -49,11 +54,8 @@ class RunFolder {
   std::filesystem::path best() const { return path_ / "checkpoint-best.safetensors"; }
 
  private:
-  explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
-  static std::filesystem::path prepared(std::filesystem::path path, Begin begin);
-  std::filesystem::path lock_file() const { return path_ / ".densetree-lock"; }
   std::filesystem::path path_;
-  std::optional<FileLock> lock_;
+  FileLock lock_;
   bool resumes_ = false;
 };
 

@@ -5,6 +5,7 @@
 
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
+#include "engine/io/json.h"
 #include "kernels/core/error.h"
 
 namespace densetree::nn {
@@ -71,8 +72,13 @@ void validate(const TrainOptions& o, const data::Dataset& dataset) {
         dataset.folder().string(), train, o.batch_size);
 }
 
+// As TOML writes it, which is as JSON does but for one character.
 std::string quoted(const std::string& text) {
-  return Json(text).dump();
+  std::string quoted = json_text(text);
+  for (std::size_t at = 0; (at = quoted.find('\x7F', at)) != std::string::npos;) {
+    quoted.replace(at, 1, "\\u007F");
+  }
+  return quoted;
 }
 
 // The lines of a config.toml that a resumed run must share with its beginning.
@@ -181,9 +187,8 @@ Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions opti
       note(text);
     }
   }
-  if (options_.tree.empty()) {
-    fs::remove(run_.tree());
-  } else {
+  run_.clear();
+  if (!options_.tree.empty()) {
     write_file(run_.tree(), options_.tree);
   }
   write_file(run_.data(), data::data_index_csv(dataset.rows_with_pixels(dataset.all_rows())));
@@ -379,7 +384,7 @@ void Trainer::save(const fs::path& path, bool state) {
     }
     findings[options_.labels.names()[label]] = list;
   }
-  meta.extra[kFindingsKey] = findings.dump();
+  meta.extra[kFindingsKey] = json_text(findings);
   meta.extra[kDataKey] = dataset_.images_hash();
   TensorWriter writer;
   for (const auto& [key, value] : meta.to_metadata()) {

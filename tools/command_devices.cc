@@ -1,6 +1,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "engine/io/json.h"
 #include "tools/commands.h"
 
 namespace densetree::tools {
@@ -17,7 +18,7 @@ void run(const Common& common) {
     }
   }
   if (common.json) {
-    std::cout << list.dump(2) << '\n';
+    std::cout << json_text(list, 2) << '\n';
   }
 }
 

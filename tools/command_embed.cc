@@ -7,6 +7,7 @@
 #include "engine/data/resize.h"
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
+#include "engine/io/json.h"
 #include "kernels/functors/image.h"
 #include "nn/scoring.h"
 #include "tools/commands.h"
@@ -154,11 +155,10 @@ void run(const Common& common, const Flags& flags) {
   const auto device = common.open_device();
   const Done done = flags.data.empty() ? embed_images(*device, flags, images) : embed_data(*device, flags);
   if (common.json) {
-    std::cout << nlohmann::ordered_json{{"features", flags.out},
-                                        {"names", done.names.string()},
-                                        {"images", done.images},
-                                        {"features_per_image", done.features}}
-                     .dump()
+    std::cout << json_text({{"features", flags.out},
+                            {"names", done.names.string()},
+                            {"images", done.images},
+                            {"features_per_image", done.features}})
               << '\n';
   } else {
     std::cout << fmt::format("{}: {} images × {} features; their names are in {}\n", flags.out, done.images,

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/io/file.h"
+#include "engine/io/json.h"
 #include "nn/model.h"
 #include "tools/commands.h"
 #include "tools/network_flags.h"
@@ -108,7 +109,7 @@ void run(const Common& common, const Flags& flags) {
   }
   if (common.json) {
     result["buffers"] = buffers_of(planner);
-    std::cout << result.dump(2) << '\n';
+    std::cout << json_text(result, 2) << '\n';
     return;
   }
   if (flags.buffers) {

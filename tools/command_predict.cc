@@ -6,6 +6,7 @@
 #include "engine/data/image.h"
 #include "engine/data/resize.h"
 #include "engine/io/file.h"
+#include "engine/io/json.h"
 #include "kernels/core/error.h"
 #include "kernels/functors/image.h"
 #include "nn/activation_map.h"
@@ -153,7 +154,7 @@ class Prediction {
     }
     const std::vector<fs::path> maps = draw_maps(i, scores, found, features);
     if (common_.json) {
-      std::cout << as_json(images_[i].path, scores, of_nodes, found, maps).dump() << '\n';
+      std::cout << json_text(as_json(images_[i].path, scores, of_nodes, found, maps)) << '\n';
     } else {
       print(images_[i].path, scores, found, maps);
     }
@@ -254,7 +255,7 @@ class Prediction {
 
 void print_fault(const Common& common, const fs::path& image, const std::string& fault) {
   if (common.json) {
-    std::cout << ordered_json{{"image", image.string()}, {"error", fault}}.dump() << '\n';
+    std::cout << json_text({{"image", image.string()}, {"error", fault}}) << '\n';
   } else {
     std::cerr << "predict: " << fault << '\n';
   }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/data/prepare.h"
+#include "engine/io/json.h"
 #include "tools/commands.h"
 #include "tools/interrupt.h"
 #include "tools/outputs.h"
@@ -34,7 +35,7 @@ void print_json(const PrepareOptions& options, const PrepareResult& result, doub
     const data::SideCount& count = result.sides[static_cast<std::size_t>(side)];
     json["splits"][std::string(data::name_of(side))] = {{"images", count.images}, {"patients", count.patients}};
   }
-  std::cout << json.dump(2) << '\n';
+  std::cout << json_text(json, 2) << '\n';
 }
 
 void print_text(const PrepareOptions& options, const PrepareResult& result, double seconds) {

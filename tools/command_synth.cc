@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/data/synth.h"
+#include "engine/io/json.h"
 #include "tools/commands.h"
 #include "tools/interrupt.h"
 #include "tools/progress.h"
@@ -15,14 +16,14 @@ using data::SynthResult;
 void print_result(const SynthOptions& options, const SynthResult& result, double seconds, bool json) {
   const bool whole = result.images == options.count;
   if (json) {
-    std::cout << nlohmann::ordered_json{{"outcome", whole ? "done" : "stopped"},
-                                        {"out", options.out.string()},
-                                        {"images", result.images},
-                                        {"drawn", result.drawn},
-                                        {"image_size", options.size},
-                                        {"seed", options.seed},
-                                        {"seconds", seconds}}
-                     .dump(2)
+    std::cout << json_text({{"outcome", whole ? "done" : "stopped"},
+                            {"out", options.out.string()},
+                            {"images", result.images},
+                            {"drawn", result.drawn},
+                            {"image_size", options.size},
+                            {"seed", options.seed},
+                            {"seconds", seconds}},
+                           2)
               << '\n';
   } else if (whole) {
     std::cout << fmt::format("{}: {} images of {}x{} pixels, {} drawn in {:.1f} s\n", options.out.string(),

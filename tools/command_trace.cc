@@ -1,6 +1,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "engine/io/json.h"
 #include "kernels/core/error.h"
 #include "nn/trace.h"
 #include "tools/commands.h"
@@ -44,7 +45,7 @@ void run(const Common& common, const Flags& flags) {
     std::cerr << fmt::format("step {} loss {:.9g}\n", k, losses.back().get<double>());
   }
   if (common.json) {
-    std::cout << nlohmann::ordered_json{{"trace", flags.out}, {"losses", losses}}.dump() << '\n';
+    std::cout << json_text({{"trace", flags.out}, {"losses", losses}}) << '\n';
   }
 }
 

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "engine/io/file.h"
+#include "engine/io/json.h"
 #include "kernels/core/error.h"
 #include "nn/trainer.h"
 #include "tools/commands.h"
@@ -55,7 +56,7 @@ nlohmann::ordered_json to_json(const nn::EpochMetrics& m, bool best) {
 
 void print_epoch(const Common& common, const nn::EpochMetrics& m, bool best) {
   if (common.json) {
-    std::cout << to_json(m, best).dump() << std::endl;
+    std::cout << json_text(to_json(m, best)) << std::endl;
     return;
   }
   std::cout << fmt::format("epoch {:3}  train loss {:.5f}  val loss {:.5f}  val AUROC {}  {:.1f} images/s{}", m.epoch,
@@ -120,8 +121,7 @@ std::string resume_command(const Common& common, const Flags& flags) {
 
 void print_complete(const Common& common, const Flags& flags, std::int64_t epochs) {
   if (common.json) {
-    std::cout << nlohmann::ordered_json{{"outcome", "already-done"}, {"run", flags.run}, {"epochs", epochs}}.dump()
-              << std::endl;
+    std::cout << json_text({{"outcome", "already-done"}, {"run", flags.run}, {"epochs", epochs}}) << std::endl;
   } else {
     std::cout << fmt::format("{} is complete already, with {} epochs; --epochs sets how many\n", flags.run, epochs);
   }

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/io/file.h"
+#include "engine/io/json.h"
 #include "tools/commands.h"
 #include "tools/outputs.h"
 #include "tree/label_tree.h"
@@ -43,7 +44,7 @@ void run(const Common& common, const Flags& flags) {
     }
     nodes.push_back(json);
   }
-  std::cout << nodes.dump(2) << '\n';
+  std::cout << json_text(nodes, 2) << '\n';
 }
 
 }  // namespace

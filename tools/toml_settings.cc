@@ -68,7 +68,7 @@ std::string text_of(const toml::node& value, const std::string& where, std::stri
 
 class Reader {
  public:
-  Reader(const CLI::App& app, const fs::path& file) : app_(app), file_(file) {}
+  Reader(CLI::App& app, const fs::path& file) : app_(app), file_(file) {}
 
   std::vector<CLI::ConfigItem> read() {
     toml::table table;
@@ -89,9 +89,9 @@ class Reader {
 
  private:
   void read_section(const std::string& name, const toml::table& section) {
-    const CLI::App* command = nullptr;
+    CLI::App* command = nullptr;
     std::vector<std::string> known;
-    for (const CLI::App* one : app_.get_subcommands({})) {
+    for (CLI::App* one : app_.get_subcommands([](CLI::App*) { return true; })) {
       known.push_back(one->get_name());
       command = one->get_name() == name ? one : command;
     }
@@ -104,13 +104,13 @@ class Reader {
     }
   }
 
-  void read_setting(const CLI::App& command, const std::string& section, const std::string& key,
+  void read_setting(CLI::App& command, const std::string& section, const std::string& key,
                     const toml::node& value) {
     const std::string where = place(file_, value.source());
     if (const std::vector<std::string> known = settings_of(command); !holds(known, key)) {
       refuse(command, section, key, where, known);
     }
-    const CLI::Option* option = command.get_option_no_throw("--" + key);
+    CLI::Option* option = command.get_option_no_throw("--" + key);
     const toml::array* list = value.as_array();
     const bool takes_many = option == nullptr || option->get_expected_max() > 1;
     check(list == nullptr || takes_many, "{}: '{}' takes one value, not a list", where, key);
@@ -126,7 +126,29 @@ class Reader {
     } else {
       item.inputs = {text_of(value, where, key)};
     }
+    if (option != nullptr && option->count() == 0) {
+      try_values(*option, item.inputs, where);
+    }
     items_.push_back(std::move(item));
+  }
+
+  // Has the option take the values once, so that what is wrong with one is said with its line.
+  static void try_values(CLI::Option& option, const std::vector<std::string>& values, const std::string& where) {
+    if (option.get_items_expected_max() == 0) {
+      check(values.front() == "true" || values.front() == "false", "{}: '{}' is {}; it must be true or false", where,
+            option.get_name(), values.front());
+      return;
+    }
+    try {
+      for (const std::string& value : values) {
+        option.add_result(value);
+      }
+      option.run_callback();
+    } catch (const CLI::Error& e) {
+      option.clear();
+      fail("{}: {}", where, e.what());
+    }
+    option.clear();
   }
 
   [[noreturn]] void refuse(const CLI::App& command, const std::string& section, const std::string& key,
@@ -146,14 +168,14 @@ class Reader {
          sections.empty() ? did_you_mean(key, known) : "; it belongs to " + sections);
   }
 
-  const CLI::App& app_;
+  CLI::App& app_;
   const fs::path& file_;
   std::vector<CLI::ConfigItem> items_;
 };
 
 }  // namespace
 
-std::vector<CLI::ConfigItem> read_toml_settings(const CLI::App& app, const fs::path& file) {
+std::vector<CLI::ConfigItem> read_toml_settings(CLI::App& app, const fs::path& file) {
   return Reader(app, file).read();
 }
 

@@ -11,17 +11,18 @@ namespace densetree::tools {
 
 // The settings of a file: those at its top are the program's, those of a section [train] the subcommand's. Throws Error
 // naming file and line: what is no TOML, a section or key that the program does not have (with the nearest that it
-// has), a date or a table as a value, a list where one value belongs.
-std::vector<CLI::ConfigItem> read_toml_settings(const CLI::App& app, const std::filesystem::path& file);
+// has), a date or a table as a value, a list where one value belongs, a value that the setting cannot have. Values
+// that the command line overrides are not looked at.
+std::vector<CLI::ConfigItem> read_toml_settings(CLI::App& app, const std::filesystem::path& file);
 
 // Reads --config that way: app.config_formatter(std::make_shared<TomlSettings>(app)).
 class TomlSettings final : public CLI::ConfigTOML {
  public:
-  explicit TomlSettings(const CLI::App& app) : app_(app) {}
+  explicit TomlSettings(CLI::App& app) : app_(app) {}
   std::vector<CLI::ConfigItem> from_config(std::istream&) const override;
 
  private:
-  const CLI::App& app_;
+  CLI::App& app_;
 };
 
 }  // namespace densetree::tools

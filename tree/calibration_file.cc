@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/io/file.h"
+#include "engine/io/json.h"
 #include "kernels/core/error.h"
 #include "tree/calibration.h"
 
@@ -208,7 +209,7 @@ std::string calibration_json(const Calibration& calibration) {
     root["nodes"][calibration.tree.nodes()[v].name] = node_json(calibration.histograms, v);
   }
   root["thresholds"] = calibration.choice ? choice_json(*calibration.choice, calibration.tree) : Json(nullptr);
-  return root.dump(1) + "\n";
+  return json_text(root, 1) + "\n";
 }
 
 Calibration read_calibration(const std::filesystem::path& path) {

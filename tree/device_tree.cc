@@ -1,5 +1,7 @@
 #include "tree/device_tree.h"
 
+#include <algorithm>
+
 #include "kernels/core/error.h"
 
 namespace densetree::tree {
@@ -69,6 +71,11 @@ std::size_t DeviceTree::images_of(std::size_t cells) const {
 
 DeviceArray<double> DeviceTree::pool_on_device(std::span<const double> scores) {
   const std::size_t images = images_of(scores.size());
+  const auto wrong = std::find_if(scores.begin(), scores.end(), [](double s) { return !(s >= 0 && s <= 1); });
+  if (wrong != scores.end()) {
+    fail("the score of label {} of image {} is {}; a score is a number from 0 to 1", (wrong - scores.begin()) % leaves_,
+         (wrong - scores.begin()) / leaves_, *wrong);
+  }
   const Input<double> leaf_scores(device_, *operations_, scores);
   DeviceArray<double> pooled(device_, images * static_cast<std::size_t>(nodes_));
   operations_->pool_scores(topology_, pooling_, leaf_scores.data(), static_cast<std::int64_t>(images), pooled.data());

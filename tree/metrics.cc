@@ -28,6 +28,7 @@ std::vector<Scored> sorted(Column<double> scores, Column<float> targets) {
   list.reserve(scores.size);
   for (std::size_t i = 0; i < scores.size; ++i) {
     if (!std::isnan(targets[i])) {
+      check(!std::isnan(scores[i]), "the score of image {} is {}; it has no rank", i, scores[i]);
       list.push_back({scores[i], static_cast<std::uint32_t>(i), targets[i] > 0.5f});
     }
   }

@@ -37,7 +37,7 @@ struct Ranking {
 // More would overflow the 32-bit counts of a weighted walk.
 inline constexpr std::size_t kMaxRankedImages = std::size_t{1} << 24;
 
-// scores must not be NaN; targets are 0, 1 or NaN. At most kMaxRankedImages.
+// Targets are 0, 1 or NaN. At most kMaxRankedImages. Throws Error on a score that is NaN: it has no rank.
 Ranking rank(Column<double> scores, Column<float> targets);
 
 // P(score of a positive > score of a negative) + P(equal)/2, by midranks; nullopt where a class is missing.

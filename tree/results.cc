@@ -7,6 +7,7 @@
 
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
+#include "engine/io/json.h"
 #include "kernels/core/error.h"
 
 namespace densetree::tree {
@@ -227,7 +228,7 @@ std::string metrics_json(const Evaluation& evaluation, const TreeEvaluation* tre
   if (tree) {
     put_tree(root, *tree, intervals);
   }
-  return root.dump(2) + "\n";
+  return json_text(root, 2) + "\n";
 }
 
 std::vector<std::filesystem::path> result_files(const std::filesystem::path& folder) {

@@ -14,13 +14,12 @@ namespace {
 
 constexpr std::string_view kPixels = "pixels_xxh64";
 
-template <class Number>
-Number parse(const std::string& text, int base, const std::string& where, std::string_view column,
-             std::string_view right) {
-  Number value = 0;
-  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  check(fault == std::errc() && end == text.data() + text.size(), "{}: {} '{}' is no {}", where, column, text, right);
-  return value;
+std::uint64_t parse_hash(const std::string& text, const std::string& where) {
+  std::uint64_t hash = 0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), hash, 16);
+  check(fault == std::errc() && end == text.data() + text.size(), "{}: {} '{}' is no hash of 16 hexadecimal digits",
+        where, kPixels, text);
+  return hash;
 }
 
 // What differs between a row and what is known of its image.
@@ -65,10 +64,10 @@ std::vector<DataRow> parse_data_index(std::string_view text, const std::string& 
   for (std::size_t i = 0; i < table.rows(); ++i) {
     const std::vector<std::string>& cells = table.row(i);
     const std::string where = fmt::format("{}:{}", source, table.line(i));
-    rows.push_back({cells[image], parse<std::int64_t>(cells[patient], 10, where, "Patient ID", "whole number"),
-                    parse_findings(cells[findings], where), parse_side(cells[split], where), std::nullopt});
+    rows.push_back({cells[image], parse_patient(cells[patient], where), parse_findings(cells[findings], where),
+                    parse_side(cells[split], where), std::nullopt});
     if (has_pixels && !cells[pixels].empty()) {
-      rows.back().pixels = parse<std::uint64_t>(cells[pixels], 16, where, kPixels, "hash of 16 hexadecimal digits");
+      rows.back().pixels = parse_hash(cells[pixels], where);
     }
   }
   return rows;

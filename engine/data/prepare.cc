@@ -18,6 +18,7 @@
 #include "engine/data/resize.h"
 #include "engine/data/row_store.h"
 #include "engine/io/csv.h"
+#include "engine/io/json.h"
 #include "kernels/core/error.h"
 
 namespace densetree::data {
@@ -198,7 +199,7 @@ std::string manifest_text(const PrepareOptions& options, const PreparePlan& plan
   manifest["settings"]["val_fraction"] = options.split.val_fraction;
   manifest["settings"]["split_seed"] = options.split.seed;
   manifest["fingerprint"] = plan.fingerprint;
-  return manifest.dump(2) + "\n";
+  return json_text(manifest, 2) + "\n";
 }
 
 // Gives everything its final name, the manifest last. A finished data set that is replaced loses its manifest first, so

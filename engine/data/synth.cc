@@ -12,6 +12,7 @@
 #include "engine/data/synth_anatomy.h"
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
+#include "engine/io/json.h"
 #include "kernels/core/error.h"
 
 namespace densetree::data {
@@ -120,7 +121,7 @@ void claim_folder(const SynthOptions& options) {
   check(!std::filesystem::exists(options.out / kTable) && !std::filesystem::exists(options.out / "images"),
         "{} already holds a data set that `densetree synth` did not make; choose another folder", options.out.string());
   make_folder(options.out / "images");
-  write_file(settings_path, settings.dump(2) + "\n");
+  write_file(settings_path, json_text(settings, 2) + "\n");
 }
 
 // Draws the image unless it is there. False where it was there: files are whole or absent.

@@ -63,6 +63,15 @@ std::string read_raw(const fs::path& path) {
   }
 }
 
+// Locks an open file, unless somebody else has it or it has lost its name to another file meanwhile. Where a file
+// system knows no locks, there is none.
+bool take_lock(int file, const fs::path& path) {
+  struct stat ours {
+  }, named{};
+  return (::flock(file, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) && ::fstat(file, &ours) == 0 &&
+         ::stat(path.c_str(), &named) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+}
+
 // Unpacks one or several gzip members.
 std::string unpack_gzip(const std::string& packed, const fs::path& path) {
   z_stream stream{};
@@ -136,10 +145,7 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   aside_ = folder_of(path_) / fmt::format(".{}.partial", path_.filename().string());
   file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
   check(file_ >= 0, "cannot write {}: {}", path_.string(), reason(errno));
-  struct stat ours {
-  }, named{};
-  const bool taken = (::flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) || ::fstat(file_, &ours) != 0 ||
-                     ::stat(aside_.c_str(), &named) != 0 || ours.st_ino != named.st_ino || ours.st_dev != named.st_dev;
+  const bool taken = !take_lock(file_, aside_);
   if (taken || ::ftruncate(file_, 0) != 0) {
     const std::string why = taken ? "another writer is at it" : reason(errno);
     ::close(file_);
@@ -173,11 +179,10 @@ void AtomicFile::commit() {
         path_.string(), reason(errno));
 }
 
-// Where a file system knows no locks, there is none.
 FileLock::FileLock(const fs::path& path, const std::string& busy) {
   file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   check(file_ >= 0, "cannot write {}: {}", path.string(), reason(errno));
-  if (::flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+  if (!take_lock(file_, path)) {
     ::close(file_);
     fail("{}", busy);
   }

@@ -24,7 +24,7 @@ constexpr std::uint64_t kFirst = std::bit_cast<std::uint64_t>(0x1p-24) >> kShift
 constexpr std::uint64_t kBuckets = (std::bit_cast<std::uint64_t>(1.0) >> kShift) - kFirst + 2;
 
 std::size_t bucket_of(double s) {
-  const std::uint64_t high = std::bit_cast<std::uint64_t>(s) >> kShift;
+  const std::uint64_t high = std::bit_cast<std::uint64_t>(s + 0.0) >> kShift;  // + 0.0: a zero without sign
   return high < kFirst ? 0 : static_cast<std::size_t>(high - kFirst + 1);
 }
 

@@ -150,6 +150,30 @@ TEST_F(DatasetTest, IndexFaultsNameTheLine) {
   expect_contains(opening_error(), "index.csv:2");
 }
 
+// Even where all the numbers still agree.
+TEST_F(DatasetTest, AnIndexThatWasChangedIsRefused) {
+  std::string text = tiny_index(20);
+  text.replace(text.find("Cardiomegaly"), 12, "Hernia");
+  write_file(folder_ / "index.csv", text);
+  const std::string message = opening_error();
+  expect_contains(message, "index.csv: was changed after it was written");
+}
+
+TEST_F(DatasetTest, VerifyNamesTheImageWhereTheIndexKnowsThePixels) {
+  const Dataset before(folder_.path());
+  const std::string index = data_index_csv(before.rows_with_pixels(before.all_rows()));
+  change_manifest("index_xxh64", hash_text(xxh64(std::string_view(index))));
+  write_file(folder_ / "index.csv", index);
+  const Dataset dataset(folder_.path());
+  EXPECT_EQ(dataset.row(7).pixels, before.rows_with_pixels(std::vector<std::int64_t>{7})[0].pixels);
+  EXPECT_NO_THROW(dataset.verify());
+  std::string file = read_file(folder_ / "images.npy");
+  file[file.size() - 36] = static_cast<char>(file[file.size() - 36] ^ 1);
+  write_file(folder_ / "images.npy", file);
+  const Dataset damaged(folder_.path());
+  expect_contains(error_of([&] { damaged.verify(); }), "00000009_001.png, at 19");
+}
+
 TEST_F(DatasetTest, VerifyFindsAChangedByte) {
   std::string file = read_file(folder_ / "images.npy");
   file.back() = static_cast<char>(file.back() ^ 1);

@@ -216,11 +216,34 @@ TEST_F(Prepare, OtherSettingsStartAfreshAndSaySo) {
   ASSERT_EQ(said.size(), 1u);
   expect_contains(said[0], "starts afresh");
   EXPECT_EQ(result_.decoded, kImages);
-  options_.split.seed = 10;
-  const std::vector<std::string> again = notes();
-  ASSERT_EQ(again.size(), 1u);
-  expect_contains(again[0], "replaces the finished data set");
   EXPECT_EQ(contents().size(), 4u);
+}
+
+TEST_F(Prepare, AFinishedDataSetIsReplacedOnlyWhenTold) {
+  prepare(options_);
+  const auto want = contents();
+  options_.split.seed = 10;
+  expect_contains(error_of([&] { prepare(options_); }), "holds a finished data set already");
+  write_file(options_.out / "manifest.json", "{\"format\": \"mine\"}");
+  expect_contains(error_of([&] { prepare(options_); }), "is no manifest of a data set");
+  fs::remove(options_.out / "manifest.json");
+  expect_contains(error_of([&] { prepare(options_); }), "images.npy: is there already");
+  EXPECT_EQ(text("index.csv"), want.at("index.csv"));
+  options_.replace = true;
+  prepare(options_);
+  EXPECT_NE(text("index.csv"), want.at("index.csv"));
+}
+
+TEST_F(Prepare, ADamagedDataSetIsMadeAnew) {
+  prepare(options_);
+  const auto want = contents();
+  std::string images = text("images.npy");
+  images.back() = static_cast<char>(images.back() ^ 1);
+  write_file(options_.out / "images.npy", images);
+  const std::vector<std::string> said = notes();
+  ASSERT_EQ(said.size(), 1u);
+  expect_contains(said[0], "images.npy: damaged");
+  EXPECT_EQ(contents(), want);
 }
 
 TEST_F(Prepare, AFinishedDataSetIsLeftAlone) {

@@ -3,10 +3,12 @@
 #include "nn/trainer.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
 #include "tests/data/tiny_dataset.h"
+#include "tests/error_of.h"
 #include "tests/nn/counting_device.h"
 #include "tests/nn/devices.h"
 #include "tests/nn/small_model.h"
@@ -267,6 +269,169 @@ TEST_P(TrainerTest, WaitingIsAShareOfTheEpoch) {
   };
   EXPECT_TRUE(trainer(options(), "run", Begin::kNew, listener).train(never_));
   EXPECT_EQ(epochs, 2);
+}
+
+// What validation finds out about the last step of an epoch stops the run as a broken loss does.
+TEST_P(TrainerTest, AValidationThatIsNotFiniteStopsTheRun) {
+  TrainOptions o = options();
+  o.batch_size = 28;  // one step an epoch
+  o.weight_decay = 1e38, o.clip_norm = 0;
+  const std::string message = error_of([&] { trainer(o, "run", Begin::kNew).train(never_); });
+  EXPECT_NE(message.find(": the network's output is "), std::string::npos) << message;
+  EXPECT_EQ(progress("run").first[0], 0);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run/metrics.csv"));
+}
+
+TEST_P(TrainerTest, RefusesWeightsThatAreNotFinite) {
+  TrainOptions o = options();
+  trainer(o, "first", Begin::kNew);
+  std::string bytes = file("first/checkpoint-last.safetensors");
+  const std::size_t header = 8 + static_cast<unsigned char>(bytes[0]) + 256 * static_cast<unsigned char>(bytes[1]);
+  const float nan = NAN;
+  std::memcpy(bytes.data() + header, &nan, sizeof nan);
+  write_file(folder_ / "nan.safetensors", bytes);
+  o.init = (folder_ / "nan.safetensors").string();
+  const std::string message = error_of([&] { trainer(o, "second", Begin::kNew); });
+  EXPECT_NE(message.find("nan.safetensors: 'features."), std::string::npos) << message;
+  EXPECT_NE(message.find("' holds nan"), std::string::npos) << message;
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "second"));
+}
+
+// Stopped while it validates, it validates when it is resumed.
+TEST_P(TrainerTest, AStopDuringValidationLosesNothing) {
+  const TrainOptions o = options();
+  trainer(o, "whole", Begin::kNew).train(never_);
+  Requests requests;
+  TrainListener listener;
+  listener.progress = [&](std::int64_t, std::int64_t done, std::int64_t total, double) {
+    requests.stop = done == total;
+  };
+  EXPECT_FALSE(trainer(o, "stopped", Begin::kNew, listener).train(requests));
+  EXPECT_EQ(progress("stopped").first[1], kBatches);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "stopped/metrics.csv"));
+  EXPECT_TRUE(trainer(o, "stopped", Begin::kResume).train(never_));
+  EXPECT_EQ(file("stopped/checkpoint-last.safetensors"), file("whole/checkpoint-last.safetensors"));
+  EXPECT_EQ(metrics("stopped"), metrics("whole"));
+}
+
+TEST_P(TrainerTest, SavesWhenAskedAndGoesOn) {
+  TrainOptions o = options();
+  o.epochs = 1;
+  Requests requests;
+  TrainListener listener;
+  std::int64_t saved = 0;
+  listener.progress = [&](std::int64_t, std::int64_t done, std::int64_t, double) {
+    requests.save = requests.save || done == 3 * o.batch_size;
+    saved = std::max(saved, progress("run").first[1]);
+  };
+  EXPECT_TRUE(trainer(o, "run", Begin::kNew, listener).train(requests));
+  EXPECT_GE(saved, 4);
+  EXPECT_FALSE(requests.save);
+}
+
+// ---- The folder of a run
+
+// Whatever a beginning left that was cut off before the first checkpoint, both ways to go on work.
+TEST_P(TrainerTest, EveryBeginningCanBeBegunAgain) {
+  TrainOptions o = options();
+  o.epochs = 1, o.tree = "[labels]\n";
+  trainer(o, "whole", Begin::kNew).train(never_);
+  const std::vector<std::string> names{".densetree-lock", "tree.toml", "data.csv", "config.toml",
+                                       "implementations.txt"};
+  for (std::size_t count = 0; count <= names.size(); ++count) {
+    for (const Begin begin : {Begin::kNew, Begin::kResume}) {
+      SCOPED_TRACE(fmt::format("{} files, {}", count, begin == Begin::kNew ? "new" : "resumed"));
+      const std::string run = fmt::format("cut-{}-{}", count, static_cast<int>(begin));
+      make_folder(folder_ / run);
+      for (std::size_t i = 0; i < count; ++i) {
+        std::filesystem::copy(folder_ / ("whole/" + names[i]), folder_ / (run + "/" + names[i]));
+      }
+      if (begin == Begin::kResume && count < 4) {  // without config.toml there are no settings
+        EXPECT_NE(error_of([&] { trainer(o, run, begin); }).find("no config.toml"), std::string::npos);
+        continue;
+      }
+      EXPECT_TRUE(trainer(o, run, begin).train(never_));
+      EXPECT_EQ(file(run + "/checkpoint-last.safetensors"), file("whole/checkpoint-last.safetensors"));
+    }
+  }
+}
+
+TEST_P(TrainerTest, AFolderWithOtherFilesIsLeftAlone) {
+  for (const std::string name : {"config.toml", "metrics.csv", "tree.toml", "checkpoint-best.safetensors"}) {
+    SCOPED_TRACE(name);
+    make_folder(folder_ / name);
+    write_file(folder_ / (name + "/" + name), "mine");
+    for (int time = 0; time < 2; ++time) {  // the first refusal leaves nothing that would open the folder
+      EXPECT_NE(error_of([&] { trainer(options(), name, Begin::kNew); }).find("of no run"), std::string::npos);
+    }
+    EXPECT_EQ(file(name + "/" + name), "mine");
+    trainer(options(), name, Begin::kReplace);
+    EXPECT_NO_THROW(trainer(options(), name, Begin::kResume));
+  }
+}
+
+TEST_P(TrainerTest, OneTrainingAtATime) {
+  const Trainer first = trainer(options(), "run", Begin::kNew);
+  for (const Begin begin : {Begin::kResume, Begin::kReplace}) {
+    EXPECT_NE(error_of([&] { trainer(options(), "run", begin); }).find("another training is at work"),
+              std::string::npos);
+  }
+}
+
+TEST_P(TrainerTest, ARefusalLeavesNoFolderAndReplacesNothing) {
+  TrainOptions o = options();
+  o.image_size = 2;  // too small for the network
+  EXPECT_THROW(trainer(o, "run", Begin::kNew), Error);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
+  trainer(options(), "run", Begin::kNew).train(never_);
+  const std::string before = file("run/checkpoint-last.safetensors");
+  EXPECT_THROW(trainer(o, "run", Begin::kReplace), Error);
+  EXPECT_EQ(file("run/checkpoint-last.safetensors"), before);
+}
+
+TEST_P(TrainerTest, MoreEpochsAndAnotherMemoryModeAreKeptInTheSettings) {
+  TrainOptions o = options();
+  o.schedule.kind = nn::ScheduleKind::kConstant, o.epochs = 1;
+  trainer(o, "run", Begin::kNew).train(never_);
+  o.epochs = 2, o.memory = nn::MemoryMode::kStore;
+  trainer(o, "run", Begin::kResume).train(never_);
+  const std::string config = file("run/config.toml");
+  EXPECT_NE(config.find("epochs = 2\n"), std::string::npos) << config;
+  EXPECT_NE(config.find("memory = \"store\"\n"), std::string::npos) << config;
+}
+
+// ---- The data of a run
+
+TEST_P(TrainerTest, OtherDataAreRefusedByName) {
+  const TrainOptions o = options();
+  trainer(o, "run", Begin::kNew).train(never_);
+  const auto change = [&](const std::string& from, const std::string& to) {
+    std::string index = data::tiny_index(kImages);
+    index.replace(index.find(from), from.size(), to);
+    const std::string pixels = data::tiny_images(kImages, kSource);
+    write_file(folder_ / "data/index.csv", index);
+    write_file(folder_ / "data/manifest.json", data::tiny_manifest(pixels, index, kImages, kSource).dump());
+    dataset_ = std::make_unique<data::Dataset>(folder_ / "data");
+  };
+  const struct {
+    const char *from, *to, *said;
+  } changes[] = {{",test\n", ",train\n", "00000004_000.png, in 'test', not 'train'"},
+                 {"Cardiomegaly", "Hernia", "00000000_001.png, 'Cardiomegaly', not 'Hernia'"},
+                 {",0,", ",77,", "its images or patients are others"}};
+  for (const auto& [from, to, said] : changes) {
+    change(from, to);
+    const std::string message = error_of([&] { trainer(o, "run", Begin::kResume); });
+    EXPECT_NE(message.find(said), std::string::npos) << message;
+  }
+  change(",0,", ",0,");
+  EXPECT_NO_THROW(trainer(o, "run", Begin::kResume));
+  change(",test\n", ",train\n");
+  EXPECT_TRUE(trainer(o, "run", Begin::kResumeOtherData).is_complete());
+  const std::string known = file("run/data.csv");
+  EXPECT_NE(known.find("00000004_000.png,4,Consolidation,train,"), std::string::npos) << known;
+  // What it was trained on once it was trained on for ever.
+  change(",test\n", ",test\n");
+  EXPECT_THROW(trainer(o, "run", Begin::kResume), Error);
 }
 
 RUN_ON_DEVICES(TrainerTest);

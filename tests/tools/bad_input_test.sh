@@ -42,6 +42,46 @@ fails "$checkpoint" predict --run "$work/broken" --device cpu "$work/xrays/image
 fails "shape" "${train[@]}" --arch growth=8,blocks=1,init=8 --init "$work/run/$checkpoint" --out "$work/x"
 fails "not a run" predict --run "$work/data" --device cpu "$work/xrays/images"
 
+# A network whose output is not finite answers nothing. The first running variance of norm0 becomes NaN.
+broken
+header=$(od -An -t d8 -N 8 "$work/broken/$checkpoint" | tr -d ' ')
+offset=$(head -c $((header + 8)) "$work/broken/$checkpoint" | grep -ao '"features.norm0.running_var":{[^}]*}' |
+  sed 's/.*"data_offsets":\[\([0-9]*\),.*/\1/')
+printf '\377\377\377\177' | dd of="$work/broken/$checkpoint" bs=1 seek=$((8 + header + offset)) conv=notrunc 2> /dev/null
+runs 0 calibrate --run "$work/run" --data "$work/data" --split train --device cpu --bins 4 --out "$work/for-nan.json"
+one=$(find "$work/xrays/images" -name '*.png' | sort | head -1)
+for calibration in "" "--calibration $work/for-nan.json --confidence 0.3"; do
+  # shellcheck disable=SC2086
+  fails "$one: the network's output is nan; the first layer whose output is not finite is features.norm0" \
+    predict --run "$work/broken" --device cpu $calibration "$one"
+done
+fails "the network's output is nan" embed --run "$work/broken" --device cpu "$one" --out "$work/nan.npy"
+fails "the network's output is nan" eval --run "$work/broken" --device cpu --data "$work/data" --out "$work/nan"
+fails "the network's output is nan" calibrate --run "$work/broken" --device cpu --data "$work/data" --out "$work/nan.json"
+fails "'features.norm0.running_var' holds " "${train[@]}" --init "$work/broken/$checkpoint" --out "$work/x"
+for file in nan.npy nan nan.json x; do absent "$work/$file"; done
+
+# Numbers out of reason, and more threads than make sense.
+for words in "plan --batch-size 100000000000" "synth --out $work/x --count 100000000000" "plan --image-size 1000000" \
+  "eval --draws 100000000000 --out $work/x" "train --workers 100000 --data $work/data --out $work/x" "devices --threads 100000" \
+  "prepare --jobs 100000 --images $work/xrays --labels x --out $work/x" "trace --steps 10000000000 --out $work/x"; do
+  # shellcheck disable=SC2086
+  runs 2 $words
+done
+runs 0 devices --threads "$(($(nproc) + 1))"
+says "more than the $(nproc) cores"
+
+# Names that are no UTF-8.
+odd="$work/$(printf 'R\366ntgen')"
+cp -r "$work/xrays/images" "$odd"
+runs 0 prepare --images "$odd" --labels "$work/xrays/Data_Entry_2017.csv" --out "$odd/data" --size 32
+runs 0 --json predict --run "$work/run" --device cpu "$odd"
+[[ $(grep -c '"image"' "$work/out") == 40 ]] || fail "not every image below a folder of an odd name was answered"
+runs 0 train --device cpu --data "$odd/data" --arch "$arch" --image-size 32 --batch-size 8 --epochs 1 --out "$odd/run"
+runs 0 train --resume --device cpu --data "$odd/data" --out "$odd/run" --epochs 2
+runs 0 eval --run "$odd/run" --data "$odd/data" --device cpu --draws 0 --out "$odd/results"
+runs 0 calibrate --run "$odd/run" --data "$odd/data" --split train --device cpu --bins 4 --out "$odd/c.json"
+
 # Scores and labels that do not meet, and calibrations for something else.
 labels="$work/xrays/Data_Entry_2017.csv"
 calibrate=(calibrate --labels "$labels" --device cpu --bins 4 --out "$work/c.json")

@@ -41,6 +41,13 @@ refuses '[train\nlr = 0.01' "settings.toml:1: "
 refuses '[train]\nlr = 0.01\nlr = 0.02' "settings.toml:3: "
 refuses '[train]\nlr = [0.01, 0.02]' "settings.toml:2: 'lr' takes one value, not a list"
 refuses '[train]\nlr = 1979-05-27' "'lr' must be a text, a number, true or false"
+refuses '[train]\nlr = "fast"' "settings.toml:2: "
+refuses '[train]\nlr = 0.1\nepochs = 1.5' "settings.toml:3: "
+refuses '[train]\nloss = "nonsense"' "settings.toml:2: --loss: nonsense not in {bce,mse}"
+refuses '[train]\nresume = 3' "settings.toml:2: 'resume' is 3; it must be true or false"
+refuses '[eval]\nconfidence = [0.5, "x"]' "settings.toml:2: "
+refuses 'seed = -1' "settings.toml:1: --seed: a seed is a whole number"
+refuses 'threads = 100000' "settings.toml:1: --threads: 100000 threads"
 refuses '[train.deeper]\nlr = 0.01' "[train] has no setting 'deeper'"
 
 # Lists, and texts that need quoting.
@@ -53,7 +60,7 @@ runs 0 "${common[@]}" "${train[@]}" --data "$work/data # \\ \"x\"" --image-size 
 runs 0 "${common[@]}" train --resume --data "$work/data # \\ \"x\"" --out "$work/odd" --epochs 2
 for seed in '"x"' 1.5 -1; do
   sed -i "s/^seed = .*/seed = $seed/" "$work/run/config.toml"
-  fails "config.toml: a seed is a whole number" "${common[@]}" train --resume --data "$work/data" --out "$work/run"
+  fails "a seed is a whole number" "${common[@]}" train --resume --data "$work/data" --out "$work/run"
 done
 grep -q '^2,' "$work/odd/metrics.csv" || fail "a run with an odd path is not resumed"
 
