@@ -2,7 +2,8 @@
 //
 // Whatever the file holds ends as 8-bit grey: colour by ITU-R 601 luminance in the integer arithmetic that PIL's
 // convert('L') uses, so that a grey picture stored as RGBA gives exactly its grey values; alpha and transparency are
-// ignored; 16-bit samples are divided by 257 and rounded; gamma and colour profiles are not applied.
+// ignored; 16-bit samples are divided by 257 and rounded; gamma and colour profiles are not applied. Where EXIF data
+// (of JPEG, or PNG's eXIf) say how the picture was turned or mirrored, it is set upright.
 #pragma once
 
 #include <cstddef>
@@ -23,15 +24,23 @@ struct RgbImage {  // sRGB, for pictures that are made to be looked at
   std::vector<std::uint8_t> pixels;  // (height, width, 3)
 };
 
-// Larger headers are refused before anything is allocated.
+// Larger headers are refused before anything is allocated. The default for pixels is five times what the largest
+// detectors for chests have; decoding takes up to 7 bytes of memory for each pixel.
 inline constexpr int kMaxImageSide = 16384;
+inline constexpr std::int64_t kDefaultMaxPixels = 100'000'000;
+inline constexpr std::uint64_t kMaxImageFileBytes = std::uint64_t{1} << 30;
 
-// Each throws Error naming `source` and the fault: empty, cut short, too large, a checksum that does not match,
-// another kind of file. Nothing is guessed and no half-read picture is returned.
-GreyImage decode_png(std::span<const std::byte> file, const std::string& source);
-GreyImage decode_jpeg(std::span<const std::byte> file, const std::string& source);
-GreyImage decode_image(std::span<const std::byte> file, const std::string& source);  // by its first bytes
-GreyImage decode_image(const std::filesystem::path& path);                           // by content, not by name
+// Each throws Error naming `source` and the fault: empty, cut short, too large, a checksum that does not match, no
+// memory, another kind of file. Nothing is guessed and no half-read picture is returned; faults that leave the pixels
+// whole are overlooked.
+GreyImage decode_png(std::span<const std::byte> file, const std::string& source,
+                     std::int64_t max_pixels = kDefaultMaxPixels);
+GreyImage decode_jpeg(std::span<const std::byte> file, const std::string& source,
+                      std::int64_t max_pixels = kDefaultMaxPixels);
+GreyImage decode_image(std::span<const std::byte> file, const std::string& source,
+                       std::int64_t max_pixels = kDefaultMaxPixels);  // by its first bytes
+GreyImage decode_image(const std::filesystem::path& path,
+                       std::int64_t max_pixels = kDefaultMaxPixels);  // by content, not by name
 
 // A PNG of 8-bit samples, grey or RGB. level 0 … 9 is zlib's: 1 is fast, 9 small.
 std::string encode_png(const GreyImage& image, int level = 6);

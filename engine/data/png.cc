@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <csetjmp>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
+#include "engine/data/decoding.h"
+#include "engine/data/exif.h"
 #include "engine/data/image.h"
 #include "engine/io/file.h"
 #include "kernels/core/error.h"
@@ -18,6 +21,7 @@ namespace {
 
 struct Messages {
   char text[200] = "";
+  std::size_t refused_bytes = 0;  // that there was no memory for
 };
 
 void on_error(png_structp png, png_const_charp text) {
@@ -27,6 +31,15 @@ void on_error(png_structp png, png_const_charp text) {
 }
 void on_warning(png_structp, png_const_charp) {}  // of ancillary chunks, which are not used
 
+png_voidp on_malloc(png_structp png, png_alloc_size_t bytes) {
+  void* memory = std::malloc(bytes);
+  if (memory == nullptr) static_cast<Messages*>(png_get_mem_ptr(png))->refused_bytes = bytes;
+  return memory;
+}
+void on_free(png_structp, png_voidp memory) {
+  std::free(memory);
+}
+
 // Everything the reading steps need.
 struct Reading {
   Messages messages;
@@ -35,9 +48,11 @@ struct Reading {
   const png_byte* next = nullptr;
   std::size_t left = 0;
 
-  int width = 0, height = 0, channels = 0, passes = 1;
-  png_byte* grey = nullptr;   // (height, width)
-  png_byte* other = nullptr;  // rows as libpng gives them: one of them, or all where passes > 1; null: straight to grey
+  int width = 0, height = 0, passes = 1;
+  int colours = 0, bad_colour = -1;  // of the palette; a pixel's that it does not have
+  png_byte palette[256] = {};        // grey
+  int orientation = 1;
+  png_byte* grey = nullptr;  // (height, width)
 
   ~Reading() { png_destroy_read_struct(&png, &info, nullptr); }
 };
@@ -56,10 +71,47 @@ bool attempt(State& state, void (*step)(State&)) {
   return true;
 }
 
-// Up to the first pixel: every kind of PNG is asked for as 8-bit samples, transparency not unfolded.
+// Makes a row of several channels, or of places in the palette, grey.
+void to_grey(png_structp png, png_row_infop row, png_bytep data) {
+  auto* reading = static_cast<Reading*>(png_get_user_transform_ptr(png));
+  const std::size_t width = row->width, channels = row->channels;
+  if (reading->colours > 0) {
+    for (std::size_t x = 0; x < width; ++x) {
+      if (data[x] >= reading->colours) {
+        reading->bad_colour = data[x];
+        png_error(png, "no such colour");
+      }
+      data[x] = reading->palette[data[x]];
+    }
+  } else if (channels == 2) {
+    for (std::size_t x = 0; x < width; ++x) data[x] = data[x * 2];
+  } else {
+    for (std::size_t x = 0; x < width; ++x) {
+      data[x] = luminance(data[x * channels], data[x * channels + 1], data[x * channels + 2]);
+    }
+  }
+}
+
+// Of what is not critical only eXIf is read, and faults there and in what is skipped do no harm.
+void ignore_ancillary(png_structp png) {
+  constexpr int kAllKnown = -1;  // but tRNS
+  png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_WARN_DISCARD);
+  png_set_benign_errors(png, 1);
+  png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, kAllKnown);
+  png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, reinterpret_cast<png_const_bytep>("tRNS"), 1);
+  png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_AS_DEFAULT, reinterpret_cast<png_const_bytep>("eXIf"), 1);
+}
+
+void read_palette(Reading& r) {
+  png_colorp colours = nullptr;
+  png_get_PLTE(r.png, r.info, &colours, &r.colours);
+  for (int i = 0; i < r.colours; ++i) r.palette[i] = luminance(colours[i].red, colours[i].green, colours[i].blue);
+}
+
+// Up to the first pixel: every kind of PNG is asked for as 8-bit grey, transparency not unfolded.
 void read_header(Reading& r) {
   png_set_user_limits(r.png, kMaxImageSide, kMaxImageSide);
-  png_set_crc_action(r.png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+  ignore_ancillary(r.png);
 #ifdef PNG_IGNORE_ADLER32  // libpng 1.6.48 has it no more
   // The checksum of each chunk covers the data already; zlib's own on top would cost 4 % of the time.
   png_set_option(r.png, PNG_IGNORE_ADLER32, PNG_OPTION_ON);
@@ -67,41 +119,34 @@ void read_header(Reading& r) {
   png_set_read_fn(r.png, &r, on_read);
   png_read_info(r.png, r.info);
   const int colour = png_get_color_type(r.png, r.info), depth = png_get_bit_depth(r.png, r.info);
-  if (colour == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(r.png);
   if (colour == PNG_COLOR_TYPE_GRAY && depth < 8) png_set_expand_gray_1_2_4_to_8(r.png);
   if (depth == 16) png_set_scale_16(r.png);
+  if (colour == PNG_COLOR_TYPE_PALETTE) {
+    read_palette(r);
+    png_set_packing(r.png);
+  }
+  if (colour != PNG_COLOR_TYPE_GRAY) {
+    png_set_read_user_transform_fn(r.png, to_grey);
+    png_set_user_transform_info(r.png, &r, 8, 1);
+  }
   r.passes = png_set_interlace_handling(r.png);
   png_read_update_info(r.png, r.info);
   r.width = static_cast<int>(png_get_image_width(r.png, r.info));
   r.height = static_cast<int>(png_get_image_height(r.png, r.info));
-  r.channels = png_get_channels(r.png, r.info);
-}
-
-void row_to_grey(const png_byte* from, int channels, int width, png_byte* to) {
-  if (channels <= 2) {
-    for (int x = 0; x < width; ++x) to[x] = from[x * channels];
-  } else {
-    for (int x = 0; x < width; ++x) {
-      to[x] = luminance(from[x * channels], from[x * channels + 1], from[x * channels + 2]);
-    }
-  }
 }
 
 void read_pixels(Reading& r) {
-  const auto width = static_cast<std::size_t>(r.width), row_bytes = width * static_cast<std::size_t>(r.channels);
   for (int pass = 0; pass < r.passes; ++pass) {
     for (std::size_t y = 0; y < static_cast<std::size_t>(r.height); ++y) {
-      png_byte* grey = r.grey + y * width;
-      if (r.other == nullptr) {
-        png_read_row(r.png, grey, nullptr);
-        continue;
-      }
-      png_byte* row = r.other + (r.passes > 1 ? y * row_bytes : 0);
-      png_read_row(r.png, row, nullptr);
-      if (pass == r.passes - 1) row_to_grey(row, r.channels, r.width, grey);
+      png_read_row(r.png, r.grey + y * static_cast<std::size_t>(r.width), nullptr);
     }
   }
-  png_read_end(r.png, nullptr);
+  png_read_end(r.png, r.info);
+  png_uint_32 bytes = 0;
+  png_bytep exif = nullptr;
+  if (png_get_eXIf_1(r.png, r.info, &bytes, &exif) != 0) {
+    r.orientation = exif_orientation(std::as_bytes(std::span(exif, bytes)));
+  }
 }
 
 std::uint32_t big_endian(const std::byte* at) {
@@ -111,45 +156,41 @@ std::uint32_t big_endian(const std::byte* at) {
 }
 
 // What libpng would say less plainly, or only after memory was taken: deflate packs at most 1032 to 1.
-void check_size(std::span<const std::byte> file, const std::string& source) {
+void check_size(std::span<const std::byte> file, const std::string& source, std::int64_t max_pixels) {
   check(file.size() >= 33 && std::memcmp(file.data() + 12, "IHDR", 4) == 0,
         "{}: is no whole PNG file: its header is cut short", source);
   const std::uint32_t width = big_endian(file.data() + 16), height = big_endian(file.data() + 20);
-  check(width > 0 && height > 0, "{}: has {}x{} pixels; a picture needs at least 1x1", source, width, height);
-  check(width <= kMaxImageSide && height <= kMaxImageSide, "{}: has {}x{} pixels; at most {}x{} are read", source,
-        width, height, kMaxImageSide, kMaxImageSide);
+  check_declared_size(width, height, max_pixels, source);
   const auto bits = std::to_integer<std::uint64_t>(file[24]);
   check(file.size() * 1032 >= std::uint64_t{width} * bits / 8 * height,
         "{}: is cut short: {} bytes cannot hold {}x{} pixels", source, file.size(), width, height);
 }
 
+[[noreturn]] void fail_reading(const Reading& r, const std::string& source) {
+  check(r.messages.refused_bytes == 0, "{}: no memory: libpng asked for {} bytes", source, r.messages.refused_bytes);
+  check(r.bad_colour < 0, "{}: a pixel has colour {} of the palette, which has {} (0 to {})", source, r.bad_colour,
+        r.colours, r.colours - 1);
+  fail("{}: is no whole PNG file: {}", source, r.messages.text);
+}
+
 }  // namespace
 
-GreyImage decode_png(std::span<const std::byte> file, const std::string& source) {
+GreyImage decode_png(std::span<const std::byte> file, const std::string& source, std::int64_t max_pixels) {
   check(!file.empty(), "{}: is empty; it must be a PNG file", source);
   check(png_sig_cmp(reinterpret_cast<png_const_bytep>(file.data()), 0, std::min<std::size_t>(file.size(), 8)) == 0,
         "{}: is not a PNG file", source);
-  check_size(file, source);
-  GreyImage image;
-  std::vector<png_byte> other;
+  check_size(file, source, max_pixels);
   Reading reading;
   reading.next = reinterpret_cast<const png_byte*>(file.data()), reading.left = file.size();
-  reading.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reading.messages, on_error, on_warning);
-  check(reading.png != nullptr, "{}: libpng did not start: {}", source, reading.messages.text);
+  reading.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &reading.messages, on_error, on_warning,
+                                         &reading.messages, on_malloc, on_free);
+  if (reading.png == nullptr) fail_reading(reading, source);
   reading.info = png_create_info_struct(reading.png);
-  check(reading.info != nullptr, "{}: libpng has no memory", source);
-  check(attempt(reading, read_header), "{}: is no whole PNG file: {}", source, reading.messages.text);
-
-  image.width = reading.width, image.height = reading.height;
-  image.pixels.resize(static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height));
+  if (reading.info == nullptr || !attempt(reading, read_header)) fail_reading(reading, source);
+  GreyImage image = blank_image(reading.width, reading.height, source);
   reading.grey = image.pixels.data();
-  if (reading.channels > 1) {
-    const std::size_t rows = reading.passes > 1 ? static_cast<std::size_t>(image.height) : 1;
-    other.resize(rows * static_cast<std::size_t>(image.width) * static_cast<std::size_t>(reading.channels));
-    reading.other = other.data();
-  }
-  check(attempt(reading, read_pixels), "{}: is no whole PNG file: {}", source, reading.messages.text);
-  return image;
+  if (!attempt(reading, read_pixels)) fail_reading(reading, source);
+  return upright(std::move(image), reading.orientation, source);
 }
 
 namespace {

@@ -39,12 +39,13 @@ class Decoders {
     std::string rejection;  // "" where it was taken
   };
 
-  Decoders(const PreparePlan& plan, RowStore& store, int size, const std::atomic<bool>* stop, int jobs)
-      : plan_(plan), store_(store), size_(size), stop_(stop) {
+  Decoders(const PreparePlan& plan, RowStore& store, const PrepareOptions& options)
+      : plan_(plan), store_(store), size_(options.size), max_pixels_(options.max_pixels), stop_(options.stop) {
     for (std::size_t row = 0; row < plan.rows.size(); ++row) {
       if (!store.state(row)) todo_.push_back(row);
     }
-    const std::size_t wanted = jobs > 0 ? static_cast<std::size_t>(jobs) : std::thread::hardware_concurrency();
+    const std::size_t wanted =
+        options.jobs > 0 ? static_cast<std::size_t>(options.jobs) : std::thread::hardware_concurrency();
     running_ = std::clamp<std::size_t>(wanted, 1, std::max<std::size_t>(todo_.size(), 1));
     for (std::size_t i = 0, count = running_; i < count; ++i) threads_.emplace_back([this] { work(); });
   }
@@ -83,9 +84,9 @@ class Decoders {
   }
 
   // Why the file cannot be taken, or "".
-  static std::string decode(const fs::path& file, GreyImage& small) {
+  std::string decode(const fs::path& file, GreyImage& small) const {
     try {
-      resize_area(decode_image(file), small.width, small.pixels);
+      resize_area(decode_image(file, max_pixels_), small.width, small.pixels);
       return "";
     } catch (const Error& error) {
       return error.what();
@@ -95,6 +96,7 @@ class Decoders {
   const PreparePlan& plan_;
   RowStore& store_;
   const int size_;
+  const std::int64_t max_pixels_;
   const std::atomic<bool>* stop_;
   std::vector<std::size_t> todo_;
   std::atomic<std::size_t> next_{0};
@@ -127,7 +129,7 @@ bool decode_all(const PrepareOptions& options, const PreparePlan& plan, RowStore
   }
   progress(at);
   at.note.clear();
-  Decoders decoders(plan, store, options.size, options.stop, options.jobs);
+  Decoders decoders(plan, store, options);
   std::vector<Decoders::Finished> finished;
   Clock::time_point saved = Clock::now();
   while (decoders.take(finished)) {
@@ -198,6 +200,7 @@ std::string manifest_text(const PrepareOptions& options, const PreparePlan& plan
   }
   manifest["settings"]["val_fraction"] = options.split.val_fraction;
   manifest["settings"]["split_seed"] = options.split.seed;
+  manifest["settings"]["max_pixels"] = options.max_pixels;
   manifest["fingerprint"] = plan.fingerprint;
   return json_text(manifest, 2) + "\n";
 }
@@ -277,9 +280,11 @@ PrepareResult prepare(const PrepareOptions& options, const Progress& progress) {
   check(options.size > 0 && options.size <= kMaxImageSide, "image size is {}; it must be 1 to {}", options.size,
         kMaxImageSide);
   check(options.jobs >= 0, "the number of jobs is {}; it must be 1 or more, or 0 for one per core", options.jobs);
+  check(options.max_pixels > 0, "the limit on pixels is {}; it must be 1 or more", options.max_pixels);
   check(!options.out.empty(), "no output folder is given");
   const Progress tell = progress ? progress : [](const PrepareProgress&) {};
-  PreparePlan plan = plan_prepare(options.images, read_label_table(options.labels), options.split, options.size);
+  PreparePlan plan =
+      plan_prepare(options.images, read_label_table(options.labels), options.split, options.size, options.max_pixels);
   if (options.strict && !plan.rejected.empty()) {
     const auto& [image, why] = *plan.rejected.begin();
     refuse_rejected(image, why, plan.rejected.size());

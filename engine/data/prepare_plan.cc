@@ -41,8 +41,9 @@ std::string fault(const Files& files, const std::string& image, const std::optio
   return side ? "" : "in neither of the two split lists";
 }
 
-std::string fingerprint_of(const PreparePlan& plan, int size) {
-  std::string text = fmt::format("densetree prepare 1\nsize {}\n", size);
+// The number says how images are decoded: 1 knew no EXIF data and took fewer files.
+std::string fingerprint_of(const PreparePlan& plan, int size, std::int64_t max_pixels) {
+  std::string text = fmt::format("densetree prepare 2\nsize {}\nmax pixels {}\n", size, max_pixels);
   for (const PlannedRow& row : plan.rows) {
     text += fmt::format("{},{},{},{},{}\n", row.entry.image, row.entry.patient, row.entry.findings, name_of(row.side),
                         stamp(row.file));
@@ -54,7 +55,7 @@ std::string fingerprint_of(const PreparePlan& plan, int size) {
 }  // namespace
 
 PreparePlan plan_prepare(const std::vector<fs::path>& folders, const LabelTable& table, const SplitOptions& split,
-                         int size) {
+                         int size, std::int64_t max_pixels) {
   check(!folders.empty(), "no image folder is given");
   PreparePlan plan;
   const std::vector<std::optional<Side>> sides = split_by_patient(table, split, &plan.notes);
@@ -81,7 +82,7 @@ PreparePlan plan_prepare(const std::vector<fs::path>& folders, const LabelTable&
   }
   std::sort(plan.rows.begin(), plan.rows.end(),
             [](const PlannedRow& a, const PlannedRow& b) { return a.entry.image < b.entry.image; });
-  plan.fingerprint = fingerprint_of(plan, size);
+  plan.fingerprint = fingerprint_of(plan, size, max_pixels);
   return plan;
 }
 

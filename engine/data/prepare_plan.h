@@ -23,7 +23,8 @@ struct PreparePlan {
   std::vector<PlannedRow> rows;                 // sorted by image name
   std::map<std::string, std::string> rejected;  // image name to reason
   std::vector<std::string> notes;               // of split lists: names that are no image of the table
-  // Hash of everything the result depends on: rows, their files' sizes and times, what is rejected, the image size.
+  // Hash of everything the result depends on: rows, their files' sizes and times, what is rejected, the image size, the
+  // limit on pixels.
   std::string fingerprint;
 };
 
@@ -31,6 +32,6 @@ struct PreparePlan {
 // the table without a file, with two files, or in no split list, and PNG or JPEG files the table does not have.
 // Throws Error: a folder that cannot be read; no image at all.
 PreparePlan plan_prepare(const std::vector<std::filesystem::path>& folders, const LabelTable& table,
-                         const SplitOptions& split, int size);
+                         const SplitOptions& split, int size, std::int64_t max_pixels);
 
 }  // namespace densetree::data

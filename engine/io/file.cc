@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -44,20 +45,33 @@ fs::path folder_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
-std::string read_raw(const fs::path& path) {
+// Room for this many bytes at least.
+void make_room(std::string& text, std::uint64_t bytes, const fs::path& path) {
+  try {
+    if (bytes > text.capacity()) text.reserve(bytes);
+  } catch (const std::bad_alloc&) {
+    fail("cannot read {}: no memory for {} bytes", path.string(), bytes);
+  }
+}
+
+std::string read_raw(const fs::path& path, std::uint64_t max_bytes) {
   const Descriptor file(path, O_RDONLY);
   check(file.ok(), "cannot open {}: {}", path.string(), reason(errno));
   std::string text;
   struct stat status {};
   if (::fstat(file.number(), &status) == 0 && S_ISREG(status.st_mode)) {
-    text.reserve(static_cast<std::size_t>(status.st_size) + 1);
+    const auto bytes = static_cast<std::uint64_t>(status.st_size);
+    check(bytes <= max_bytes, "cannot read {}: it has {} bytes; at most {} are read", path.string(), bytes, max_bytes);
+    make_room(text, bytes + 1, path);  // one more: the end is seen without growing
   }
   for (;;) {
     const std::size_t had = text.size();
-    text.resize(std::max<std::size_t>(text.capacity(), had + 65536));
+    if (had == text.capacity()) make_room(text, had + 65536, path);
+    text.resize(text.capacity());
     const ssize_t got = ::read(file.number(), text.data() + had, text.size() - had);
     const int error = errno;
     text.resize(had + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+    check(text.size() <= max_bytes, "cannot read {}: it has more than {} bytes", path.string(), max_bytes);
     if (got == 0) return text;
     check(got > 0 || error == EINTR, "cannot read {}: {}", path.string(), reason(error));
   }
@@ -73,7 +87,7 @@ bool take_lock(int file, const fs::path& path) {
 }
 
 // Unpacks one or several gzip members.
-std::string unpack_gzip(const std::string& packed, const fs::path& path) {
+std::string unpack_gzip(const std::string& packed, const fs::path& path, std::uint64_t max_bytes) {
   z_stream stream{};
   check(inflateInit2(&stream, 15 + 16) == Z_OK, "cannot unpack {}: zlib did not start", path.string());
   const std::unique_ptr<z_stream, int (*)(z_stream*)> guard(&stream, inflateEnd);
@@ -88,13 +102,15 @@ std::string unpack_gzip(const std::string& packed, const fs::path& path) {
       stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(next));
       stream.avail_in = given;
       const std::size_t had = text.size();
-      text.resize(std::max<std::size_t>(text.capacity(), had + 262144));
+      make_room(text, had + 262144, path);
+      text.resize(text.capacity());
       const uInt room = static_cast<uInt>(std::min<std::size_t>(text.size() - had, 1u << 30));
       stream.next_out = reinterpret_cast<Bytef*>(text.data() + had);
       stream.avail_out = room;
       state = inflate(&stream, Z_NO_FLUSH);
       next += given - stream.avail_in, left -= given - stream.avail_in;
       text.resize(had + room - stream.avail_out);
+      check(text.size() <= max_bytes, "cannot unpack {}: it has more than {} bytes", path.string(), max_bytes);
       check(state == Z_OK || state == Z_STREAM_END, "cannot unpack {}: {}; it must be a whole gzip file", path.string(),
             state == Z_BUF_ERROR ? "it is cut short"
             : stream.msg         ? stream.msg
@@ -198,9 +214,9 @@ void write_file(const fs::path& path, std::string_view text) {
   file.commit();
 }
 
-std::string read_file(const fs::path& path) {
-  std::string raw = read_raw(path);
-  return path.extension() == ".gz" ? unpack_gzip(raw, path) : raw;
+std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
+  std::string raw = read_raw(path, max_bytes);
+  return path.extension() == ".gz" ? unpack_gzip(raw, path, max_bytes) : raw;
 }
 
 void make_folder(const fs::path& path) {

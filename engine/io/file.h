@@ -62,7 +62,8 @@ class FileLock {
 };
 
 void write_file(const std::filesystem::path& path, std::string_view text);  // one AtomicFile, committed
-std::string read_file(const std::filesystem::path& path);                   // whole; *.gz is unpacked
+// Whole; *.gz is unpacked. Error where that is more than `max_bytes`, or more than there is memory for.
+std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = UINT64_MAX);
 void make_folder(const std::filesystem::path& path);  // with parents; Error names the one that failed
 
 }  // namespace densetree

@@ -164,5 +164,17 @@ TEST_F(FileTest, ReadingWhatIsNotThereIsAnError) {
   expect_contains(error_of([&] { read_file(folder_); }), folder_.string());
 }
 
+TEST_F(FileTest, ReadsNoMoreThanALimit) {
+  const fs::path path = folder_ / "a";
+  write_file(path, "seven b");
+  EXPECT_EQ(read_file(path, 7), "seven b");
+  expect_contains(error_of([&] { read_file(path, 6); }), "it has 7 bytes; at most 6 are read");
+  expect_contains(error_of([&] { read_file("/dev/zero", 100000); }), "/dev/zero: it has more than 100000 bytes");
+  const fs::path packed = folder_ / "a.gz";
+  gzipped(packed, std::string(3000000, 'a'));
+  EXPECT_EQ(read_file(packed, 3000000).size(), 3000000u);
+  expect_contains(error_of([&] { read_file(packed, 2999999); }), "a.gz: it has more than 2999999 bytes");
+}
+
 }  // namespace
 }  // namespace densetree
