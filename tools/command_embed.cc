@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 struct Flags {
   std::string run, data, split, out;
   std::vector<std::string> images;
-  std::int64_t batch_size = 16;
+  std::int64_t batch_size = 16, max_pixels = data::kDefaultMaxPixels;
   bool verify = false, replace = false;
 };
 
@@ -134,7 +134,7 @@ Done embed_images(Device& device, const Flags& flags, const std::vector<ImageFil
     const std::size_t count = std::min(batch, images.size() - begin);
     stored.resize(count * pixels);
     for (std::size_t i = 0; i < count; ++i) {
-      data::resize_area(data::decode_image(images[begin + i].path), static_cast<int>(o.source_size),
+      data::resize_area(data::decode_image(images[begin + i].path, flags.max_pixels), static_cast<int>(o.source_size),
                         std::span(stored).subspan(i * pixels, pixels));
     }
     const std::vector<ImageTransform> transforms(count, resize_transform(o.source_size, o.image_size));
@@ -177,6 +177,7 @@ void add_embed(CLI::App& app, const Common& common) {
   command->add_option("--out", flags->out, "F.npy: float32 (images, features); F.csv gets their names")->required();
   command->add_option("--batch-size", flags->batch_size, "images at once")->check(batch_range())->capture_default_str();
   command->add_flag("--verify", flags->verify, "read the whole data set first and compare it with its hashes");
+  add_max_pixels(*command, flags->max_pixels);
   command->add_option("images", flags->images, "images (PNG, JPEG) or folders of them")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add_replace_flag(*command, flags->replace);

@@ -30,7 +30,7 @@ struct Flags {
   std::string run, calibration, heatmap;
   std::optional<double> confidence;
   std::vector<std::string> images, heatmap_nodes;
-  std::int64_t batch_size = 16;
+  std::int64_t batch_size = 16, max_pixels = data::kDefaultMaxPixels;
   bool replace = false;
 };
 
@@ -275,7 +275,7 @@ void run(const Common& common, Flags flags) {
   for (const ImageFile& image : images) {
     std::optional<data::GreyImage> grey;
     try {
-      grey = data::decode_image(image.path);
+      grey = data::decode_image(image.path, flags.max_pixels);
     } catch (const Error& e) {
       prediction.flush();  // keeps the output in order
       print_fault(common, image.path, e.what());
@@ -305,6 +305,7 @@ void add_predict(CLI::App& app, const Common& common) {
   command->add_option("--heatmap-node", flags->heatmap_nodes, "heat maps of this node instead; may be repeated")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command->add_option("--batch-size", flags->batch_size, "images at once")->check(batch_range())->capture_default_str();
+  add_max_pixels(*command, flags->max_pixels);
   command->add_option("images", flags->images, "images (PNG, JPEG) or folders of them")
       ->required()
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

@@ -6,6 +6,7 @@
 #include "engine/data/prepare.h"
 #include "engine/io/json.h"
 #include "tools/commands.h"
+#include "tools/image_files.h"
 #include "tools/interrupt.h"
 #include "tools/outputs.h"
 #include "tools/progress.h"
@@ -88,6 +89,7 @@ void add_prepare(CLI::App& app, const Common& common) {
   command->add_option("--size", options->size, "side of the stored images")->check(side_range())->capture_default_str();
   command->add_option("--jobs", options->jobs, "decoding threads; 0: --threads, or one per core")
       ->check(thread_range());
+  add_max_pixels(*command, options->max_pixels);
   command->add_flag("--strict", options->strict,
                     "fail on the first image that cannot be taken, and on list names without an image");
   command->add_flag("--replace", options->replace, "whatever lies in --out, such as a data set of other settings");

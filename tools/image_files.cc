@@ -67,4 +67,12 @@ void check_names_differ(const std::vector<ImageFile>& images) {
   }
 }
 
+void add_max_pixels(CLI::App& command, std::int64_t& max_pixels) {
+  command
+      .add_option("--max-pixels", max_pixels,
+                  "refuse image files of more pixels; each takes up to 7 bytes of memory while it is decoded")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
 }  // namespace densetree::tools

@@ -34,6 +34,18 @@ says "40/40"
 grep -q '^one.png,no row' linked/rejected.csv || fail "rejected.csv: $(cat linked/rejected.csv)"
 [[ $(wc -l < linked/rejected.csv) == 2 ]] || fail "rejected.csv: $(cat linked/rejected.csv)"
 
+# More pixels than a limit are refused, by the subcommands that read images and in the same words.
+refused="00000001_000.png: has 32x32 pixels; at most 1023 are read (--max-pixels 1024 takes it)"
+small=drawn/images/00000001_000.png
+runs 1 "${common[@]}" predict --run run --max-pixels 1023 "$small"
+says "$refused"
+fails "$refused" "${common[@]}" embed --run run --out never.npy --max-pixels 1023 "$small"
+fails "$refused" prepare --images drawn/images --labels labels.csv --out limited --size 16 --max-pixels 1023 --strict
+runs 0 "${common[@]}" predict --run run --max-pixels 1024 "$small"
+for limit in 0 -5 many; do
+  runs 2 "${common[@]}" predict --run run --max-pixels "$limit" "$small"
+done
+
 # Heat maps lie where their images do, as CheXpert's folders have it; what would replace another is refused before.
 for patient in 1 2 3; do
   mkdir -p "chex/patient$patient/study1"
