@@ -98,6 +98,7 @@ void add_calibrate(CLI::App& app, const Common& common) {
     paper->excludes(option);
   }
   command->add_option("--node-prior", flags->node_priors, "NODE=PROBABILITY, may be repeated")
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command->add_option("--choose", flags->choose,
                       "choose thresholds: precision:0.8,delta:0.1 | any-false:0.1 | miss:0.1");

@@ -303,6 +303,7 @@ void add_predict(CLI::App& app, const Common& common) {
   command->add_option("--heatmap", flags->heatmap,
                       "folder for heat maps of what is reported; each is scaled to its own maximum");
   command->add_option("--heatmap-node", flags->heatmap_nodes, "heat maps of this node instead; may be repeated")
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command->add_option("--batch-size", flags->batch_size, "images at once")->check(batch_range())->capture_default_str();
   add_max_pixels(*command, flags->max_pixels);

@@ -104,8 +104,7 @@ class Reader {
     }
   }
 
-  void read_setting(CLI::App& command, const std::string& section, const std::string& key,
-                    const toml::node& value) {
+  void read_setting(CLI::App& command, const std::string& section, const std::string& key, const toml::node& value) {
     const std::string where = place(file_, value.source());
     if (const std::vector<std::string> known = settings_of(command); !holds(known, key)) {
       refuse(command, section, key, where, known);
@@ -127,16 +126,17 @@ class Reader {
       item.inputs = {text_of(value, where, key)};
     }
     if (option != nullptr && option->count() == 0) {
-      try_values(*option, item.inputs, where);
+      try_values(*option, item.inputs, where, key);
     }
     items_.push_back(std::move(item));
   }
 
   // Has the option take the values once, so that what is wrong with one is said with its line.
-  static void try_values(CLI::Option& option, const std::vector<std::string>& values, const std::string& where) {
+  static void try_values(CLI::Option& option, const std::vector<std::string>& values, const std::string& where,
+                         const std::string& key) {
     if (option.get_items_expected_max() == 0) {
       check(values.front() == "true" || values.front() == "false", "{}: '{}' is {}; it must be true or false", where,
-            option.get_name(), values.front());
+            key, values.front());
       return;
     }
     try {

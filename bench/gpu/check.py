@@ -15,8 +15,8 @@ import tarfile
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import machine
 import speed

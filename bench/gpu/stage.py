@@ -101,7 +101,8 @@ class Stage:
         """Runs a program to its end, or to `limit` seconds: then it and what it started are killed, and
         subprocess.TimeoutExpired is raised. The same when this stage is told to stop. `given` is its standard input."""
         start = time.monotonic()
-        process = self.start(command, stdin=subprocess.PIPE if given else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", **more)
+        process = self.start(command, stdin=subprocess.PIPE if given else subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, errors="replace", **more)
         try:
             output = process.communicate(given, timeout=limit)
         except BaseException:

@@ -6,7 +6,7 @@ import struct
 import subprocess
 import time
 
-from stage import Broken, SMALL, last_loss, losses, rows
+from stage import SMALL, Broken, last_loss, losses, rows
 
 AUROC_BAND = 0.02    # of the device's mean AUROC below the CPU's
 LOSS_BAND = 0.05     # of the last validation loss, relative

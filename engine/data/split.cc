@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "engine/io/file.h"
+#include "engine/io/text.h"
 #include "kernels/core/error.h"
 #include "kernels/core/philox.h"
 
@@ -63,28 +64,18 @@ Sides split_by_fraction(const LabelTable& table, const SplitOptions& options) {
   return sides;
 }
 
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-
-bool is_blank(char c) {
-  return c == ' ' || c == '\t' || c == '\r';
-}
-
 void read_list(const std::filesystem::path& path, Lists& lists) {
-  const std::string text = read_file(path);
+  const std::string text = utf8_text(read_file(path), path.string());
   std::size_t line = 0, names = 0;
-  for (std::size_t begin = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0; begin < text.size();) {
-    std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::size_t next = end + 1;
+  for (const std::string_view whole : lines_of(text)) {
     ++line;
-    while (end > begin && is_blank(text[end - 1])) --end;
-    if (end > begin) {
-      const std::string name = text.substr(begin, end - begin);
+    const std::string name(whole.substr(0, whole.find_last_not_of(" \t") + 1));
+    if (!name.empty()) {
       const auto [earlier, first] = lists.emplace(name, Listed{&path, line});
       check(first || earlier->second.list == &path, "{}:{}: image {} is also in {}:{}; it may be in one list only",
             path.string(), line, name, earlier->second.list->string(), earlier->second.line);
       ++names;
     }
-    begin = next;
   }
   check(names > 0, "{}: is empty; it must hold image names, one a line", path.string());
 }

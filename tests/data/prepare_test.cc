@@ -103,7 +103,8 @@ TEST_F(Prepare, PacksRowsSortedByName) {
   ASSERT_EQ(images.substr(0, header.size()), header);
   ASSERT_EQ(images.size(), header.size() + kImages * kSize * kSize);
   const CsvTable table = CsvTable::parse(index, "index.csv");
-  EXPECT_EQ(table.header(), (std::vector<std::string>{"Image Index", "Patient ID", "Finding Labels", "split"}));
+  EXPECT_EQ(table.header(),
+            (std::vector<std::string>{"Image Index", "Patient ID", "Finding Labels", "split", "pixels_xxh64"}));
   ASSERT_EQ(table.rows(), kImages);
   std::set<std::string> patient_sides;
   for (std::size_t i = 0; i < kImages; ++i) {
@@ -263,6 +264,8 @@ TEST_F(Prepare, AFinishedDataSetIsLeftAlone) {
   expect_contains(said[0], "cannot be used");
   EXPECT_EQ(contents(), want);
   write_png(in_ / "b" / name_of_image(2, 0), picture(77, 7));  // a new file is noticed
+  expect_contains(error_of([&] { prepare(options_); }), "of other settings, table or files");
+  options_.replace = true;
   EXPECT_EQ(prepare(options_).outcome, PrepareResult::Outcome::kDone);
   EXPECT_NE(contents(), want);
 }
@@ -359,6 +362,7 @@ TEST_F(Prepare, FollowsListsAndRejectsWhatIsInNone) {
   write_file(options_.split.test_list, test + "typed.png\n");
   expect_contains(error_of([&] { prepare(options_); }), "is 'typed.png'; without strict mode they are left out");
   write_file(options_.split.test_list, test);
+  options_.replace = true;
   EXPECT_EQ(prepare(options_).rejected, 0u);
 }
 

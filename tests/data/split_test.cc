@@ -133,6 +133,19 @@ TEST_F(SplitByList, LeavesOutMarksAndBlanks) {
   EXPECT_EQ(sides[6], Side::kTest);
 }
 
+TEST_F(SplitByList, ReadsWhatEditorsSave) {
+  std::string wide = "\xFF\xFE";
+  for (const char c : std::string("00000004_000.png\r\n")) {
+    wide += {c, '\0'};
+  }
+  lists("00000001_000.png\r00000002_000.png\r\r00000003_000.png", wide);
+  std::vector<std::string> unmatched;
+  const std::vector<std::optional<Side>> sides = split_by_patient(table_, options_, &unmatched);
+  EXPECT_TRUE(unmatched.empty());
+  EXPECT_TRUE(sides[0] && sides[2] && sides[4]);
+  EXPECT_EQ(sides[6], Side::kTest);
+}
+
 TEST_F(SplitByList, SaysWhichNamesMatchNothing) {
   lists("00000001_000.png\n00000002_000.png\n", "00000004_000.png\nb.png\na.png\n");
   std::vector<std::string> unmatched;

@@ -182,7 +182,7 @@ TEST_F(Checkpoint, RefusesWrongTypes) {
   const std::vector<ExpectedTensor> expected = {{"classifier.bias", {14}}, {"norm.num_batches_tracked", {}}};
   const std::string text = error_of([&] { match_tensors(file, expected); });
   expect_says(text, "classifier.bias: stored I64 [14], wanted float [14]");
-  expect_says(text, "norm.num_batches_tracked: stored I64 [2], wanted one whole number");
+  expect_says(text, "norm.num_batches_tracked: stored I64 [2], wanted one number");
 }
 
 TEST_F(Checkpoint, AnotherClassifierOnlyWhereAllowed) {

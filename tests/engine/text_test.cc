@@ -78,5 +78,13 @@ TEST(ParseNumber, TakesNothingElse) {
   }
 }
 
+TEST(Lines, EndInThreeWays) {
+  using Lines = std::vector<std::string_view>;
+  EXPECT_EQ(lines_of("a\nb\r\nc\rd"), (Lines{"a", "b", "c", "d"}));
+  EXPECT_EQ(lines_of("a\n\n\r\n\rb\n"), (Lines{"a", "", "", "", "b"}));
+  EXPECT_EQ(lines_of(""), Lines{});
+  EXPECT_EQ(lines_of("\n"), Lines{""});
+}
+
 }  // namespace
 }  // namespace densetree

@@ -3,7 +3,11 @@
 torch_trace.py is not part of this repository; its path is given on the command line, or is ../shared/reference beside
 the checkout (or $DENSETREE_SHARED/reference). What it computes, and how, is in its header.
 """
-import argparse, importlib.util, os, pathlib
+import argparse
+import importlib.util
+import os
+import pathlib
+
 import numpy as np
 
 NETWORKS = {  # growth, blocks, init
@@ -90,9 +94,13 @@ def watch_edges(model):
 
 def traces(torch_trace, a):
     """(initial state, x, y, float64 trace, float32 trace, distance from the nearest edge) of a case."""
-    import torch, torchvision
+    import torch
+    import torchvision
     growth, blocks, init = NETWORKS[a.network]
-    make = lambda: torchvision.models.DenseNet(growth, blocks, init, num_classes=a.labels, memory_efficient=False)
+
+    def make():
+        return torchvision.models.DenseNet(growth, blocks, init, num_classes=a.labels, memory_efficient=False)
+
     state = torch_trace.initial_state(make(), a.seed)
     x = (2 * torch_trace.uniform(a.seed, 60000, a.batch * 3 * a.size ** 2) - 1).astype(np.float32)
     y = (torch_trace.uniform(a.seed, 60001, a.batch * a.labels) < 0.3).astype(np.float32)

@@ -8,7 +8,13 @@ the program makes its own from the same weights and batch, and torch_trace.py's 
 be three times PyTorch's own float32 error, or within the floors. Leaves with 77, for "skipped", where PyTorch or the
 script is missing, with 1 where a measure is beyond its limit.
 """
-import argparse, json, pathlib, struct, subprocess, sys, tempfile
+import argparse
+import json
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
 
 SKIPPED = 77
 DEFAULT = ("tiny-57", "tiny-96", "twelve-64", "ragged-57")
@@ -36,8 +42,9 @@ def run_densetree(a, case, arch, torch_trace, state, x, y):
         folder = pathlib.Path(folder)
         torch_trace.save_safetensors(folder / "weights.safetensors", {n: v.numpy() for n, v in state.items()})
         torch_trace.save_safetensors(folder / "batch.safetensors", {"x": x, "y": y})
-        subprocess.run([a.binary, "trace", "--device", a.device, "--threads", str(a.threads), "--arch", arch, "--weights", folder / "weights.safetensors",
-                        "--batch", folder / "batch.safetensors", "--steps", str(case.steps), "--lr", repr(case.lr),
+        subprocess.run([a.binary, "trace", "--device", a.device, "--threads", str(a.threads), "--arch", arch,
+                        "--weights", folder / "weights.safetensors", "--batch", folder / "batch.safetensors",
+                        "--steps", str(case.steps), "--lr", repr(case.lr),
                         "--loss", case.loss, "--memory", a.memory, "--out", folder / "trace.safetensors"],
                        check=True, stderr=subprocess.DEVNULL)
         return read_safetensors(folder / "trace.safetensors")

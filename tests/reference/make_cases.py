@@ -18,9 +18,12 @@ Needs PyTorch and torchvision. A whole trace is tens of megabytes; a case keeps,
 Signs of tensor t (its place in the state, counters included), element i: bits 60 to 63 of splitmix64(t * 2^32 + i),
 set for minus.
 """
-import argparse, json, pathlib
-import numpy as np
+import argparse
+import json
+import pathlib
+
 import cases
+import numpy as np
 
 SAMPLES = 3000  # of the final parameters, about
 SPOTS = 6       # of each running statistic
@@ -30,7 +33,8 @@ def sketch(torch_trace, t, gradient):
     with np.errstate(over="ignore"):
         bits = torch_trace.splitmix64(np.uint64(t << 32) + np.arange(gradient.size, dtype=np.uint64))
     flat = gradient.ravel()
-    sums = [float((flat * (1.0 - 2.0 * ((bits >> np.uint64(60 + j)) & np.uint64(1)).astype(np.float64))).sum()) for j in range(4)]
+    signs = [1.0 - 2.0 * ((bits >> np.uint64(60 + j)) & np.uint64(1)).astype(np.float64) for j in range(4)]
+    sums = [float((flat * sign).sum()) for sign in signs]
     return [float(np.linalg.norm(flat))] + sums
 
 
@@ -79,7 +83,8 @@ def main():
         result = summary(torch_trace, cases.CASES[name], state, trace, single, edge)
         path = a.out / f"{name}.json"
         path.write_text(json.dumps(rounded(result), separators=(",", ":")) + "\n")
-        print(f"{path}: {path.stat().st_size} bytes, edge {edge:.1e}, {json.dumps(result['pytorch_float32_error'])}", flush=True)
+        error = json.dumps(result["pytorch_float32_error"])
+        print(f"{path}: {path.stat().st_size} bytes, edge {edge:.1e}, {error}", flush=True)
 
 
 if __name__ == "__main__":

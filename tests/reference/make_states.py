@@ -4,7 +4,9 @@
 densenet121 is spelled out. Of every network there are the number of entries and the FNV-1a hash (64 bits) of the text
 made of one line "<name> <d0>x<d1>…\\n" for each entry (a scalar has no sizes, its line ends in a space).
 """
-import json, pathlib
+import json
+import pathlib
+
 import torchvision
 
 

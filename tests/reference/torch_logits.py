@@ -15,8 +15,8 @@ import sys
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
-import torch_densenet  # noqa: E402
-import torch_precision  # noqa: E402
+import torch_densenet
+import torch_precision
 
 KINDS = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64}
 

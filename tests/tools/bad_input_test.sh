@@ -31,7 +31,7 @@ sed -i 's/"version": *1/"version": 99/' "$work/newer/manifest.json"
 fails "manifest.json" "${train[@]}" --data "$work/newer" --out "$work/x"
 
 # Checkpoints.
-checkpoint=checkpoint-best.safetensors
+checkpoint="checkpoint-best.safetensors"
 broken() { rm -rf "$work/broken"; cp -r "$work/run" "$work/broken"; }
 broken
 truncate -s -50 "$work/broken/$checkpoint"
@@ -140,5 +140,5 @@ fails "$work/file" "${train[@]}" --out "$work/file/run"
 ) || fail "training onto a full disk did not fail with status 1"
 says "densetree: error: "
 absent "$work/full/checkpoint-last.safetensors"
-[[ -z $(find "$work/full" -name '.*' -type f 2> /dev/null) ]] || fail "something half-written is left"
+[[ -z $(find "$work/full" -name '.*.partial' -type f 2> /dev/null) ]] || fail "something half-written is left"
 finish

@@ -28,7 +28,7 @@ batches() {
 # Killed again and again, and resumed each time, until it has been resumed in mid-epoch and not only at a beginning.
 last="$work/killed/checkpoint-last.safetensors"
 in_mid_epoch=0
-for round in $(seq 20); do
+for _ in $(seq 20); do
   resume=()
   [[ -e $last ]] && resume=(--resume)
   before="$(stat -c %i "$last" 2> /dev/null)"
@@ -41,7 +41,7 @@ for round in $(seq 20); do
   done
   kill -KILL $pid 2> /dev/null
   wait $pid 2> /dev/null
-  [[ $(cat "$work/killed/metrics.csv" 2> /dev/null | wc -l) == 4 ]] && break  # it is through
+  [[ $(wc -l 2> /dev/null < "$work/killed/metrics.csv" || true) == 4 ]] && break  # it is through
   [[ $(batches "$last") != 0 ]] && in_mid_epoch=$((in_mid_epoch + 1))
 done
 [[ $in_mid_epoch -gt 0 ]] || fail "no training was killed in mid-epoch; the test shows nothing"
@@ -143,7 +143,7 @@ fi
 for way in "${ways[@]}"; do
   runs 0 train "${settings[@]}" "${whole[@]}" --batch-norm "$way" --out "$work/$way"
   grep -q "batch norm [0-9]* $way" "$work/err" || fail "train does not say how batch norm is computed"
-  runs 0 plan --arch densenet121 --batch-size 2 --image-size 64 --batch-norm $way --device cpu --json --draw "$work/$way.svg"
+  runs 0 plan --arch densenet121 --batch-size 2 --image-size 64 --batch-norm "$way" --device cpu --json --draw "$work/$way.svg"
   [[ $(grep -c 'class="buffer' "$work/$way.svg") == $(grep -c '"offset"' "$work/out") ]] || fail "the plan is not drawn whole"
 done
 # Twelve channels fill no vectors: fused says so and leaves nothing.

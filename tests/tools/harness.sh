@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # For the scripts beside it: a folder that goes away, and checks that say what they saw.
 # Sets $densetree and $work; call `finish` at the end.
 set -uo pipefail

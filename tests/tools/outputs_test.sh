@@ -26,7 +26,7 @@ twice() {
     there "$file"
   done
   echo "mine" > "$file"
-  kept "$file" "$file: is there already" "$@"
+  kept "$file" "is there already and is not what this command writes" "$@"
   runs 0 "$@" --replace
   there "$file"
   [[ $(head -c 4 "$file") != mine ]] || fail "$file was not replaced"

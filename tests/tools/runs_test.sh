@@ -37,7 +37,7 @@ for signal in INT TERM HUP; do
   ends_with 130
   command=$(sed -n 's/.*interrupted and saved; `densetree \(.*\)` continues/\1/p' "run $signal.err")
   done_so_far=$(epochs "run $signal")
-  eval "\"\$densetree\" $command" > out 2> err < /dev/null &
+  (eval "exec \"\$densetree\" $command") > "$signal.out" 2> "$signal.err" < /dev/null &
   pid=$!
   more() { [[ $(epochs "run $signal") -gt $done_so_far ]]; }
   until_true more
@@ -88,10 +88,10 @@ runs 0 "${resume[@]}" --epochs $((last + 3)) --memory store
 
 # A disk that is full at the beginning.
 mkdir disk
-if mount -t tmpfs -o size=64k tmpfs disk 2> /dev/null; then
+if mount -t tmpfs -o size=32k tmpfs disk 2> /dev/null; then
   trap 'umount "$work/disk"; rm -rf "$work"' EXIT
   for again in "" --resume; do
-    mount -o remount,size=64k "$work/disk"
+    mount -o remount,size=32k "$work/disk"
     fails "No space left" train "${settings[@]}" --epochs 1 --out disk/run
     mount -o remount,size=20m "$work/disk"
     runs 0 train "${settings[@]}" --epochs 1 --out disk/run $again
@@ -109,7 +109,7 @@ runs 0 "${prepare[@]}" --out split --split-seed 77
 cp -r xrays/images less
 rm "$(find less -name '*.png' | sort | tail -1)"
 runs 0 prepare --images less --labels "$labels" --size 32 --out less-split --split-seed 77
-sed 's/Effusion/Hernia/' "$labels" > other.csv
+sed 's/,No Finding,/,Hernia,/' "$labels" > other.csv
 runs 0 prepare --images xrays/images --labels other.csv --size 32 --out labels
 runs 0 synth --out others --count 60 --size 32 --seed 4
 runs 0 prepare --images others/images --labels others/Data_Entry_2017.csv --size 32 --out elsewhere

@@ -6,9 +6,8 @@ import json
 import pathlib
 
 import numpy as np
-
 import tree_measures
-from tree_method import Tree, UNKNOWN, apply_fit, fit, node_priors, node_truths, pool
+from tree_method import Tree, apply_fit, fit, node_priors, node_truths, pool
 
 AIRSPACE = 'Airspace_Opacity = ["Consolidation", "Pneumonia", "Infiltration", "Edema", "Atelectasis"]\n'
 CHRONIC = 'Chronic_Lung = ["Emphysema", "Fibrosis"]\n'

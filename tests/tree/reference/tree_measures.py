@@ -1,7 +1,6 @@
 """What a threshold does to answers, and whether probabilities mean what they say: the measures of the tree method in
 plain NumPy, by their definitions. None stands for what is undefined. Beside tree_method.py, which has the rest."""
 import numpy as np
-
 from tree_method import FALSE, TRUE, UNKNOWN, WITHDRAWN, climb, frontier
 
 

@@ -16,9 +16,9 @@ import gzip
 import json
 import pathlib
 import sys
-import tomllib
 
 import numpy as np
+import tomllib
 
 FINDINGS = ["Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
             "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"]
