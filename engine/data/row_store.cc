@@ -20,6 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::uint64_t kMoved = 1 << 20;  // bytes, between two gifts to a disk that is short of room
+
 std::string reason(int error) {
   return std::generic_category().message(error);
 }
@@ -162,13 +164,30 @@ std::uint64_t RowStore::publish(const fs::path& images) {
     check(::rename(rows_path().c_str(), images.c_str()) == 0, "cannot name {}: {}", images.string(), reason(errno));
     return hash;
   }
+  const bool moves = fs::space(folder_).available < row_offset(taken);
+  if (moves) give_up_rows();
   AtomicFile file(images);
   file.write(npy_header("|u1", std::array{taken, size_, size_}));
-  for (std::size_t row = 0; row < rows_; ++row) {
+  for (std::size_t row = 0, moved = 0; row < rows_; ++row) {
     if (states_[row]->empty()) file.write(all.bytes().data() + row_offset(row), size_ * size_);
+    if (moves && row_offset(row + 1) - moved >= kMoved) moved = release(moved, row_offset(row + 1));
   }
   file.commit();
   return xxh64(MappedFile(images).bytes());
+}
+
+// From here on a crash means to start afresh.
+void RowStore::give_up_rows() {
+  const fs::path path = folder_ / "journal";
+  check(::ftruncate(journal_, 0) == 0, "cannot write {}: {}", path.string(), reason(errno));
+  sync(journal_, path);
+}
+
+// Gives the disk back what lies between these offsets, where it can be given back.
+std::uint64_t RowStore::release(std::uint64_t from, std::uint64_t to) {
+  ::fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(from),
+              static_cast<off_t>(to - from));
+  return to;
 }
 
 void RowStore::remove() {

@@ -37,13 +37,16 @@ class RowStore {
 
   // Of the pixels of rows that were taken, in order: their hashes.
   std::vector<std::uint64_t> hashes() const;
-  // All rows are finished: gives the taken ones, in order, the name `images`, and returns the hash of that file.
+  // All rows are finished: gives the taken ones, in order, the name `images`, and returns the hash of that file. Where
+  // some were rejected the others are copied, or moved piece by piece where the disk has no room for a copy.
   std::uint64_t publish(const std::filesystem::path& images);
   void remove();  // the folder and all in it
 
  private:
   bool take_up(const std::string& title);
   void begin(const std::string& title);
+  void give_up_rows();
+  std::uint64_t release(std::uint64_t from, std::uint64_t to);
   std::uint64_t row_offset(std::size_t row) const;
   std::filesystem::path rows_path() const { return folder_ / "images.npy"; }
 

@@ -65,4 +65,22 @@ cp "${images[4]}" chex/patient1/study1/view1_frontal.jpg
 fails "chex/patient1/study1/view1_frontal.jpg and chex/patient1/study1/view1_frontal.png would be" "${predict[@]}" never chex
 absent never
 runs 0 "${common[@]}" predict --run run chex
+# A disk that has no room for the packed images twice, though one of them is rejected.
+mkdir "$work/disk"
+runs 0 synth --out "$work/many" --count 60 --size 64 --seed 5
+cp -r "$work/many/images" "$work/damaged"
+one=$(find "$work/damaged" -name '*.png' | sort | sed -n 20p)
+head -c 200 "$one" > "$work/cut" && mv "$work/cut" "$one"
+if mount -t tmpfs -o size=6m tmpfs "$work/disk" 2> /dev/null; then
+  trap 'umount "$work/disk"; rm -rf "$work"' EXIT
+  pack=(prepare --images "$work/damaged" --labels "$work/many/Data_Entry_2017.csv" --size 256)
+  runs 0 "${pack[@]}" --out "$work/disk/data"
+  runs 0 "${pack[@]}" --out "$work/roomy"
+  same "$work/disk/data/images.npy" "$work/roomy/images.npy"
+  same "$work/disk/data/index.csv" "$work/roomy/index.csv"
+  umount "$work/disk"
+  trap 'rm -rf "$work"' EXIT
+else
+  echo "a small disk: skipped, no tmpfs can be mounted"
+fi
 finish
