@@ -4,6 +4,7 @@
 # installed: it is used where nvcc is found.
 #
 #   tools/setup.sh           installs what is missing
+#   tools/setup.sh --ci      and what optional tests and the lint use: they are left out without it
 #   tools/setup.sh --check   only lists what is missing; exit status 1 if anything is
 set -euo pipefail
 
@@ -16,6 +17,9 @@ packages=(
   libgtest-dev libbenchmark-dev                            # tests, benchmarks
   python3                                                  # the scripts of the benchmarks, and their test
 )
+
+# Without these something is left out: formatting, lint, a browser for the report, PyTorch's traces.
+ci_packages=(clang-format clang-tidy shellcheck chromium python3-torch python3-torchvision python3-pip)
 
 fail() {
   echo "setup: error: $*" >&2
@@ -41,12 +45,13 @@ as_root() {
   fi
 }
 
-check_only=false
+check_only=false ci=false
 case "${1-}" in
   "") ;;
+  --ci) ci=true packages+=("${ci_packages[@]}") ;;
   --check) check_only=true ;;
-  -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
-  *) echo "setup: error: unknown argument '$1'; there is only --check" >&2; exit 2 ;;
+  -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) echo "setup: error: unknown argument '$1'; there are --ci and --check" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
@@ -55,9 +60,17 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     "'cmake --preset release && cmake --build --preset release'."
 fi
 
+# Debian has no package of it.
+install_ruff() {
+  if $ci && ! command -v ruff > /dev/null; then
+    as_root pip3 install --quiet --break-system-packages ruff || fail "ruff could not be installed; see pip's message"
+  fi
+}
+
 mapfile -t missing < <(missing_of "${packages[@]}")
 if [[ ${#missing[@]} -eq 0 ]]; then
   echo "setup: all ${#packages[@]} packages are installed"
+  $check_only || install_ruff
   exit 0
 fi
 if $check_only; then
@@ -84,4 +97,5 @@ as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get install
 
 mapfile -t missing < <(missing_of "${packages[@]}")
 [[ ${#missing[@]} -eq 0 ]] || fail "still missing after the installation: ${missing[*]}"
+install_ruff
 echo "setup: done"
