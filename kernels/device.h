@@ -361,8 +361,8 @@ class Range {
   Device& device_;
 };
 
-// Cores that this process may use, and the most threads that a device takes: several for each core, since a few too many
-// are only slow.
+// Cores that this process may use, and the most threads that a device takes: several for each core, since a few too
+// many are only slow.
 int usable_cores();
 int most_threads();
 

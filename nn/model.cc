@@ -21,6 +21,9 @@ std::size_t aligned(std::size_t bytes) {
 
 void check_options(const ModelOptions& o) {
   check(o.batch_size >= 1, "batch size is {}; it must be at least 1", o.batch_size);
+  constexpr std::int64_t kMostPixels = std::int64_t{1} << 38;
+  check(o.image_size <= kMostPixels / o.batch_size / std::max<std::int64_t>(o.image_size, 1),
+        "a batch of {} images of {}x{} pixels has more than 2^38 of them", o.batch_size, o.image_size, o.image_size);
   check(o.labels >= 1, "there are {} labels; at least 1 is needed", o.labels);
   const std::int64_t least = std::int64_t{4} << (o.arch.blocks.size() - 1);
   check(o.image_size >= least, "image size {} is too small for {}, which halves it {} times; use {} or more",
@@ -147,9 +150,18 @@ std::int64_t largest_batch(Device& device, ModelOptions options, std::size_t bud
 // ---- Model
 
 Model::Model(Device& device, const ModelOptions& options) : device_(device), plan_(device, options) {
+  if (options.training) {
+    const Shape& last = plan_.training_->features.shape;
+    check(last.n * last.pixels() > 1,
+          "batch norm needs more than one value per channel, but a batch of {} ends with maps of {}x{}; use a larger "
+          "batch or larger images",
+          last.n, last.h, last.w);
+  }
   const std::size_t free = device.info().free_memory;
-  check(plan_.bytes() <= free, "{} has {:.2f} GiB free and the plan needs {:.2f} GiB; {}", device.info().name,
-        free / 0x1p30, plan_.bytes() / 0x1p30, advice(free));
+  if (plan_.bytes() > free) {  // no check(): the advice takes a while
+    fail("{} has {:.2f} GiB free and the plan needs {:.2f} GiB; {}", device.info().name, free / 0x1p30,
+         plan_.bytes() / 0x1p30, advice(free));
+  }
   arena_ = std::make_unique<Arena>(device, plan_.bytes());
   std::size_t at = 0;
   const auto take = [&](std::size_t bytes) {
@@ -276,10 +288,15 @@ std::vector<std::string> Model::load(const TensorFile& file, LoadPolicy policy, 
   const std::vector<ExpectedTensor> expected = expected_tensors();
   const LoadPlan matched = match_tensors(file, expected, policy);
   initialize(seed);
+  weight_fault_.clear();
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const int index = plan_.parameters_.find(expected[i].name);
     if (index >= 0 && matched.tensors[i]) {
       const std::vector<float> values = matched.tensors[i]->to_float32();
+      const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+      if (bad != values.end() && weight_fault_.empty()) {
+        weight_fault_ = fmt::format("'{}' holds {}", expected[i].name, *bad);
+      }
       device_.upload(array_of(plan_.parameters_.entry(index)), values.data(), values.size() * sizeof(float));
     }
   }
@@ -308,6 +325,10 @@ void Model::save(TensorWriter& writer, bool optimizer) {
   saved_steps_ = steps_;
   const auto add = [&](const std::string& name, const TensorShape& shape, const float* from, std::int64_t elements) {
     saved_.push_back(download(from, elements));
+    for (const float value : saved_.back()) {
+      check(std::isfinite(value), "'{}' became {} by step {}; it is not saved: what was saved before stays", name,
+            value, steps_);
+    }
     writer.add(name, TensorType::kFloat32, shape, saved_.back().data());
   };
   const auto& entries = plan_.parameters_.entries();
@@ -513,15 +534,8 @@ std::string Model::trace_not_finite(std::span<const std::uint8_t> pixels, std::s
   device_.fill(tape.memory(), 0, tape.bytes());
   set_images(pixels, transforms, false);
   const std::string layer = tape.first_not_finite();
-  std::string text = fmt::format("the first layer whose output is not finite is {}", layer.empty() ? "none" : layer);
-  for (const Parameters::Entry& entry : plan_.parameters_.entries()) {
-    for (const float value : download(array_of(entry), entry.elements)) {
-      if (!std::isfinite(value)) {
-        return fmt::format("{}; '{}' holds {}", text, entry.name, value);
-      }
-    }
-  }
-  return text;
+  return fmt::format("the first layer whose output is not finite is {}{}{}", layer.empty() ? "none" : layer,
+                     weight_fault_.empty() ? "" : "; ", weight_fault_);
 }
 
 void Model::set_poison(bool poison) {

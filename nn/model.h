@@ -103,7 +103,7 @@ class Model {
   std::vector<ExpectedTensor> expected_tensors() const;
   // Weights and running statistics; with `optimizer` Adam's moments and step too. Returns notes for the log.
   std::vector<std::string> load(const TensorFile& file, LoadPolicy policy, bool optimizer, std::uint64_t seed);
-  // Adds all tensors to the writer, which must be written before `this` changes.
+  // Adds all tensors to the writer, which must be written before `this` changes. Throws Error where one is not finite.
   void save(TensorWriter& writer, bool optimizer);
   // One tensor as float32: a weight, a running statistic, or (after a training step) a weight's gradient.
   std::vector<float> read(const std::string& name) const;
@@ -134,6 +134,8 @@ class Model {
   // Where an answer that is not finite comes from, for messages: runs inference on these images layer by layer. "the
   // first layer whose output is not finite is features.norm5; 'features.norm5.running_var' holds nan"
   std::string trace_not_finite(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms);
+  // What of the loaded weights and statistics is not finite, "'features.norm5.running_var' holds inf", or "".
+  const std::string& weight_fault() const { return weight_fault_; }
   std::int64_t steps() const { return steps_; }
   void set_poison(bool poison);  // see Tape::set_poison
 
@@ -161,6 +163,7 @@ class Model {
   std::int64_t steps_ = 0;
   std::vector<std::vector<float>> saved_;  // what save() handed to a writer
   std::int64_t saved_steps_ = 0;
+  std::string weight_fault_;
   std::vector<float> staging_;                               // an input in the device's layout
   std::vector<std::pair<std::int64_t, std::int64_t>> gaps_;  // between the weights' gradients
 };

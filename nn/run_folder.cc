@@ -9,6 +9,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::ptrdiff_t kTrained = 3;  // of run_files(): what training made
+
 bool to_resume(Begin begin) {
   return begin == Begin::kResume || begin == Begin::kResumeOtherData;
 }
@@ -17,35 +19,60 @@ fs::path lock_of(const fs::path& run) {
   return run / ".densetree-lock";
 }
 
+// Whether there is something of a run that training made: then nothing is begun over it.
 bool has_begun(const fs::path& run) {
-  return fs::exists(run_files(run).front());
+  const std::vector<fs::path> files = run_files(run);
+  return std::any_of(files.begin(), files.begin() + kTrained, [](const fs::path& file) { return fs::exists(file); });
 }
 
-// The folder, made where it may be written to.
-fs::path made(const fs::path& run, Begin begin) {
+void check_not_begun(const fs::path& run, Begin begin) {
+  check(begin != Begin::kNew || !has_begun(run),
+        "{} holds a run already; continue it with --resume, name another folder with --out, or insist with --replace",
+        run.string());
+}
+
+// The folder, where it may be written to.
+const fs::path& checked(const fs::path& run, Begin begin) {
+  check(!run.empty(), "the run's folder has no name; give --out");
   if (to_resume(begin)) {
     check(fs::exists(run / "config.toml"), "{} is not a run to resume: it has no config.toml", run.string());
   }
-  if (begin == Begin::kNew) {
-    check(!has_begun(run),
-          "{} holds a run already; continue it with --resume, name another folder with --out, or insist with --replace",
-          run.string());
+  const bool is_run = fs::exists(lock_of(run)) || fs::exists(run_files(run).front());
+  if (is_run) {
+    check_not_begun(run, begin);
+  } else if (begin == Begin::kNew) {
     for (const fs::path& file : run_files(run)) {
-      check(!fs::exists(file) || fs::exists(lock_of(run)),
+      check(!fs::exists(file),
             "{}: is there already and of no run; name another folder with --out, or insist with --replace",
             file.string());
     }
   }
-  make_folder(run);
   return run;
+}
+
+// Whether the folder had to be made.
+bool make(const fs::path& run) {
+  const bool is_new = !fs::exists(run);
+  make_folder(run);
+  return is_new;
 }
 
 }  // namespace
 
-RunFolder::RunFolder(fs::path path, Begin begin)
-    : path_(made(path, begin)),
+RunFolder::RunFolder(const fs::path& path, Begin begin)
+    : path_(checked(path, begin)),
+      is_new_(make(path)),
       lock_(lock_of(path), fmt::format("another training is at work in {}", path.string())),
-      resumes_(to_resume(begin) && has_begun(path)) {}
+      resumes_(to_resume(begin) && has_begun(path)) {
+  check_not_begun(path, begin);  // by another process, before the lock was ours
+  check(!resumes_ || fs::exists(last()), "{} is missing: the run cannot go on; begin a new one, perhaps with --init {}",
+        last().string(), best().string());
+}
+
+void RunFolder::check_lock() const {
+  check(lock_.holds(), "{} was moved away or replaced while it was trained; nothing more is written there",
+        path_.string());
+}
 
 void RunFolder::clear() {
   for (const fs::path& file : run_files(path_)) {
@@ -58,7 +85,9 @@ RunFolder::~RunFolder() {
   std::error_code ignored;
   if (std::none_of(files.begin(), files.end(), [&](const fs::path& file) { return fs::exists(file, ignored); })) {
     fs::remove(lock_of(path_), ignored);
-    fs::remove(path_, ignored);  // where it is empty
+    if (is_new_) {
+      fs::remove(path_, ignored);
+    }
   }
 }
 
@@ -70,7 +99,6 @@ fs::path run_data(const fs::path& run) {
   return run / "data.csv";
 }
 
-// The one that makes a run a run comes first.
 std::vector<fs::path> run_files(const fs::path& run) {
   std::vector<fs::path> files;
   for (const char* name : {"checkpoint-last.safetensors", "checkpoint-best.safetensors", "metrics.csv",

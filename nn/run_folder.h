@@ -35,11 +35,13 @@ class RunFolder {
  public:
   // Makes the folder and takes its lock, which the system gives back however the process ends. Throws Error where
   // another training has it, and as Begin says.
-  RunFolder(std::filesystem::path path, Begin begin);
+  RunFolder(const std::filesystem::path& path, Begin begin);
   ~RunFolder();  // a folder into which nothing was written is not left behind
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
+  // Throws Error where the folder is another one by now: it was moved away, say.
+  void check_lock() const;
   // Removes all of a run but the lock: what is there is replaced from here on.
   void clear();
 
@@ -55,11 +57,12 @@ class RunFolder {
 
  private:
   std::filesystem::path path_;
+  bool is_new_ = false;  // the folder was made here
   FileLock lock_;
   bool resumes_ = false;
 };
 
-// All of them but for the lock.
+// All of them but for the lock, what training made first: checkpoints and metrics.
 std::vector<std::filesystem::path> run_files(const std::filesystem::path& run);
 
 // The weights that a run offers for use: the best epoch's, or the last state where no epoch is complete.

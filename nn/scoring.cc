@@ -11,10 +11,13 @@ namespace densetree::nn {
 
 namespace {
 
-// Throws Error where `values` (count, columns) of some image are not all finite.
+// Throws Error where `values` (count, columns) of some image are not all finite, or weights are not.
 void check_finite(Model& model, const ImageBatch& images, std::span<const float> values) {
   const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
   if (bad == values.end()) {
+    if (!model.weight_fault().empty()) {
+      fail("{}: is not answered by a network of which {}", images.name(0), model.weight_fault());
+    }
     return;
   }
   const std::size_t columns = values.size() / images.transforms.size(),

@@ -33,6 +33,8 @@ ModelOptions model_options(const TraceOptions& options, const TensorFile& batch)
 
 Trace run_trace(Device& device, const TraceOptions& options, const TensorFile& weights, const TensorFile& batch) {
   check(options.steps >= 1, "a trace of {} steps is empty; use at least 1", options.steps);
+  check(options.lr >= 0 && options.lr <= 1, "the learning rate is {}; use 0 to 1", options.lr);
+  check_finite(weights);
   Model model(device, model_options(options, batch));
   model.set_poison(options.poison);
   model.load(weights, LoadPolicy::kStrict, false, 1);
@@ -44,6 +46,7 @@ Trace run_trace(Device& device, const TraceOptions& options, const TensorFile& w
     model.set_input(x, true);
     model.set_targets(y);
     model.train_step({.lr = options.lr});
+    check(std::isfinite(model.loss()), "{}: the loss became {} in step {}", batch.source(), model.loss(), k);
     trace[fmt::format("step{}.loss", k)] = {{1}, {model.loss()}};
     trace[fmt::format("step{}.logits", k)] = {logits_shape, widen(model.training_logits())};
     if (k == 0) {

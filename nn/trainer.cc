@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kFindingsKey = "densetree.findings";  // JSON: {"label": ["finding", …], …}
-constexpr const char* kDataKey = "densetree.data";          // hash of the images trained on
+constexpr const char* kDataKey = "densetree.data";          // hashes of images and index that it is trained on
 constexpr const char* kCounters = "progress.counters";      // I64: epoch, batch, since_best, since_drop, drops
 constexpr const char* kLosses = "progress.losses";          // F64: loss_sum, best_loss
 
@@ -61,8 +61,10 @@ std::vector<float> positive_weights_of(const TrainOptions& o, const data::Datase
 void validate(const TrainOptions& o, const data::Dataset& dataset) {
   check(o.epochs >= 1, "epochs is {}; it must be at least 1", o.epochs);
   check(o.lr > 0 && o.lr <= 1, "the learning rate is {}; use more than 0 and at most 1", o.lr);
-  check(o.weight_decay >= 0, "weight decay is {}; it must not be negative", o.weight_decay);
-  check(o.clip_norm >= 0, "the gradient's norm is clipped at {}; use 0 for never, or a positive number", o.clip_norm);
+  check(o.weight_decay >= 0 && std::isfinite(o.weight_decay), "weight decay is {}; it must be 0 or more, and finite",
+        o.weight_decay);
+  check(o.clip_norm >= 0 && std::isfinite(o.clip_norm),
+        "the gradient's norm is clipped at {}; use 0 for never, or a positive number", o.clip_norm);
   check(o.early_stopping >= 0, "early stopping after {} epochs; use 0 for never", o.early_stopping);
   check(o.checkpoint_steps >= 0, "a checkpoint every {} steps; use 0 for the end of epochs only", o.checkpoint_steps);
   o.schedule.validate();
@@ -156,11 +158,11 @@ std::string config_toml(const TrainOptions& o, const std::string& data, const fs
 
 }  // namespace
 
-Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions options, fs::path run, Begin begin,
+Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions options, const fs::path& run, Begin begin,
                  TrainListener listener)
     : options_((validate(options, dataset), std::move(options))),
       dataset_(dataset),
-      run_(std::move(run), begin),
+      run_(run, begin),
       listener_(std::move(listener)),
       train_rows_(dataset.rows_of(data::Side::kTrain)),
       val_rows_(dataset.rows_of(data::Side::kVal)),
@@ -171,8 +173,11 @@ Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions opti
   const std::string settings = config_toml(options_, dataset.folder().string(), run_.tree());
   if (run_.resumes()) {
     check_same_settings(run_.config(), settings);
-    restore(begin == Begin::kResumeOtherData);
+    const bool same_data = restore(begin == Begin::kResumeOtherData);
     write_file(run_.config(), settings);  // with the epochs that it has now
+    if (!same_data) {
+      save(run_.last(), true);  // so that it goes on with these from here on
+    }
     write_implementations();
     return;
   }
@@ -191,7 +196,11 @@ Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions opti
   if (!options_.tree.empty()) {
     write_file(run_.tree(), options_.tree);
   }
-  write_file(run_.data(), data::data_index_csv(dataset.rows_with_pixels(dataset.all_rows())));
+  std::vector<data::DataRow> rows = dataset.rows_with_pixels(dataset.all_rows());
+  if (!options_.init.empty() && fs::exists(run_data(fs::path(options_.init).parent_path()))) {
+    rows = data::united(data::read_known_rows(run_data(fs::path(options_.init).parent_path())), rows);
+  }
+  write_file(run_.data(), data::data_index_csv(rows));
   write_file(run_.config(), settings);
   write_implementations();
   save(run_.last(), true);  // a kill during the first epoch is resumed like any other
@@ -358,6 +367,7 @@ bool Trainer::finish_epoch(Requests& requests, double seconds, double waiting) {
 }
 
 void Trainer::write_metrics() const {
+  run_.check_lock();
   std::string text;
   for (const std::string& row : rows_) {
     text += row;
@@ -367,6 +377,7 @@ void Trainer::write_metrics() const {
 
 void Trainer::save(const fs::path& path, bool state) {
   const Range range(model_.device(), "save");
+  run_.check_lock();
   CheckpointMeta meta{
       .arch = options_.arch.name,
       .labels = options_.labels.names(),
@@ -385,7 +396,7 @@ void Trainer::save(const fs::path& path, bool state) {
     findings[options_.labels.names()[label]] = list;
   }
   meta.extra[kFindingsKey] = json_text(findings);
-  meta.extra[kDataKey] = dataset_.images_hash();
+  meta.extra[kDataKey] = hash_of_data();
   TensorWriter writer;
   for (const auto& [key, value] : meta.to_metadata()) {
     writer.set_metadata(key, value);
@@ -401,7 +412,8 @@ void Trainer::save(const fs::path& path, bool state) {
   writer.write(path);
 }
 
-void Trainer::restore(bool any_data) {
+// Returns whether the data are those of before.
+bool Trainer::restore(bool any_data) {
   const TensorFile file = TensorFile::open(run_.last());
   check_finite(file);
   const CheckpointMeta meta = CheckpointMeta::from(file);
@@ -427,22 +439,18 @@ void Trainer::restore(bool any_data) {
     }
   }
   note(fmt::format("resumed at epoch {}, step {} of {}", progress_.epoch + 1, progress_.batch, batches_));
+  return same_data;
 }
 
-// Whether the run was trained on this data set so far. Throws Error where not, unless it may go on with any: then the
-// run knows the images of both from here on.
+// Whether the run was last trained on this data set. Throws Error where not, unless it may go on with any: then the run
+// knows the images of both from here on.
 bool Trainer::is_same_data(const CheckpointMeta& meta, bool any_data) {
-  const std::vector<data::DataRow> rows = dataset_.rows_with_pixels(dataset_.all_rows());
-  std::vector<data::DataRow> known;
-  if (fs::exists(run_.data())) {
-    known = data::parse_data_index(read_file(run_.data()), run_.data().string());
-  } else if (const auto hash = meta.extra.find(kDataKey);  // a run of a version that kept this hash alone
-             hash != meta.extra.end() && hash->second == dataset_.images_hash()) {
-    known = rows;
-  }
-  if (known == rows) {
+  const auto data = meta.extra.find(kDataKey);
+  if (data != meta.extra.end() && data->second == hash_of_data()) {
     return true;
   }
+  const std::vector<data::DataRow> rows = dataset_.rows_with_pixels(dataset_.all_rows()),
+                                   known = data::read_known_rows(run_.data());
   const std::string conflict = data::find_conflict(known, rows);
   check(any_data,
         "{} is not the data that {} was trained on: {}; begin a new run, perhaps from its weights with --init, or "
@@ -451,6 +459,10 @@ bool Trainer::is_same_data(const CheckpointMeta& meta, bool any_data) {
         conflict.empty() ? "its images or patients are others" : conflict);
   write_file(run_.data(), data::data_index_csv(data::united(known, rows)));
   return false;
+}
+
+std::string Trainer::hash_of_data() const {
+  return dataset_.images_hash() + dataset_.index_hash();
 }
 
 data::LabelSet labels_of(const CheckpointMeta& meta) {

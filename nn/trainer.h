@@ -65,10 +65,10 @@ struct TrainListener {
 
 class Trainer {
  public:
-  // A run that is resumed must have these settings, but for epochs, memory, workers and checkpoint_steps, and unless
-  // Begin says otherwise this data set. Throws Error otherwise.
-  Trainer(Device& device, const data::Dataset& dataset, TrainOptions options, std::filesystem::path run, Begin begin,
-          TrainListener listener);
+  // A run that is resumed must have these settings, but for epochs, memory, capture, workers and checkpoint_steps, and
+  // unless Begin says otherwise this data set. Throws Error otherwise.
+  Trainer(Device& device, const data::Dataset& dataset, TrainOptions options, const std::filesystem::path& run,
+          Begin begin, TrainListener listener);
 
   // Until the last epoch, early stopping, or a request to stop; then the state is saved and false is returned.
   bool train(Requests& requests);
@@ -83,7 +83,8 @@ class Trainer {
   void collect(int leave);
   bool finish_epoch(Requests& requests, double seconds, double waiting);
   void save(const std::filesystem::path& path, bool state);
-  void restore(bool any_data);
+  bool restore(bool any_data);
+  std::string hash_of_data() const;
   bool is_same_data(const CheckpointMeta& meta, bool any_data);
   void note(const std::string& text) const;
   void write_metrics() const;

@@ -42,7 +42,8 @@ tree::CalibrationSettings settings_of(const Flags& flags) {
     s.monotone = flags.monotone == "on";
   }
   for (const std::string& text : flags.node_priors) {
-    s.node_priors.insert(parse_node_prior(text));
+    const auto [at, is_new] = s.node_priors.insert(parse_node_prior(text));
+    check(is_new, "--node-prior is given twice for {}", at->first);
   }
   return s;
 }

@@ -29,7 +29,8 @@ bool is_result(const std::filesystem::path& file) {
     const auto json = nlohmann::json::parse(read_file(folder / "metrics.json"), nullptr, false);
     return json.is_object() && json.contains("images") && json.contains("labels") && json.contains("mean_auroc");
   };
-  return holds_metrics(file.parent_path()) || holds_metrics(file.parent_path().parent_path());
+  const std::filesystem::path folder = file.parent_path();
+  return holds_metrics(folder.filename() == "curves" ? folder.parent_path() : folder);
 }
 
 void check_outputs(const Common& common, const Flags& flags) {

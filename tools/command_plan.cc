@@ -38,8 +38,8 @@ std::size_t parse_bytes(const std::string& text) {
   std::erase(unit, ' ');
   const std::map<std::string, double> units{{"", 1},         {"B", 1},        {"MB", 1e6}, {"GB", 1e9},
                                             {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3}, {"KiB", 0x1p10}};
-  check(end > 0 && units.contains(unit) && value > 0, "budget '{}' is not a size; use for instance 4000000000 or 8GiB",
-        text);
+  check(end > 0 && units.contains(unit) && value > 0 && std::isfinite(value),
+        "budget '{}' is not a size; use for instance 4000000000 or 8GiB", text);
   return static_cast<std::size_t>(value * units.at(unit));
 }
 
@@ -98,7 +98,7 @@ void run(const Common& common, const Flags& flags) {
   if (!flags.budget.empty()) {
     const std::size_t budget = parse_bytes(flags.budget);
     result["budget_bytes"] = budget;
-    result["largest_batch"] = nn::largest_batch(*device, options, budget);
+    result["largest_batch"] = nn::largest_batch(*device, options, budget, kLargestBatch);
   }
   if (!flags.draw.empty()) {
     const std::string title =

@@ -36,16 +36,19 @@ struct Flags {
 
 // How a heat map of a node is called that is drawn on the image of this name.
 fs::path heat_map_path(const Flags& flags, const fs::path& name, const std::string& node) {
+  check(node.find('/') == std::string::npos, "no heat map of node '{}': a slash cannot be part of a file's name", node);
   return fs::path(flags.heatmap) / name.parent_path() / fmt::format("{}.{}.png", name.stem().string(), node);
 }
 
-bool is_heat_map(const fs::path& file) {
-  return data::is_written_here(file);
-}
-
-// Of all heat maps that might be drawn.
+// Of all heat maps that may be drawn.
 void check_outputs(const Common& common, const Flags& flags, const std::vector<ImageFile>& images,
                    const tree::LabelTree& tree) {
+  std::vector<std::string> nodes = flags.heatmap_nodes;
+  if (nodes.empty()) {
+    for (const tree::Node& node : tree.nodes()) {
+      nodes.push_back(node.name);
+    }
+  }
   Outputs outputs(common, flags.replace);
   outputs.read_run(flags.run);
   outputs.read(flags.calibration);
@@ -53,8 +56,8 @@ void check_outputs(const Common& common, const Flags& flags, const std::vector<I
     outputs.read(image.path);
   }
   for (const ImageFile& image : images) {
-    for (const tree::Node& node : tree.nodes()) {
-      outputs.write(heat_map_path(flags, image.name, node.name), is_heat_map);
+    for (const std::string& node : nodes) {
+      outputs.write(heat_map_path(flags, image.name, node), data::is_written_here);
     }
   }
 }
@@ -299,7 +302,7 @@ void add_predict(CLI::App& app, const Common& common) {
   command
       ->add_option("--confidence", flags->confidence,
                    "report nodes from this posterior on; else the calibration's chosen thresholds")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(share_range());
   command->add_option("--heatmap", flags->heatmap,
                       "folder for heat maps of what is reported; each is scaled to its own maximum");
   command->add_option("--heatmap-node", flags->heatmap_nodes, "heat maps of this node instead; may be repeated")

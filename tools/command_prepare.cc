@@ -74,6 +74,9 @@ void run(const Common& common, PrepareOptions options) {
     bar.update(at.done, at.total, at.rejected > 0 ? fmt::format("{} rejected", at.rejected) : "");
   });
   bar.finish();
+  if (result.outcome == PrepareResult::Outcome::kStopped) {
+    set_interrupted();
+  }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   (common.json ? print_json : print_text)(options, result, seconds);
 }

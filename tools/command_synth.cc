@@ -42,6 +42,9 @@ void run(const Common& common, SynthOptions options) {
     bar.update(static_cast<std::size_t>(done), static_cast<std::size_t>(options.count));
   });
   bar.finish();
+  if (result.images < options.count) {
+    set_interrupted();
+  }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   print_result(options, result, seconds, common.json);
 }

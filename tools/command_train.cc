@@ -91,7 +91,7 @@ nn::Begin begin_of(const Flags& flags) {
                              : nn::Begin::kNew;
 }
 
-// A new run must not go where its own beginnings lie.
+// A new run must not overwrite what it reads.
 void check_outputs(const Common& common, const Flags& flags) {
   Outputs outputs(common, true);
   outputs.read(flags.tree);
@@ -145,7 +145,6 @@ void run(const Common& common, Flags flags, std::uint64_t seed) {
   if (!flags.resume) {
     check_outputs(common, flags);
   }
-  Requests& asked = requests();
   const data::Dataset dataset(flags.data);
   if (flags.verify) {
     dataset.verify();
@@ -173,9 +172,11 @@ void run(const Common& common, Flags flags, std::uint64_t seed) {
   const nn::ModelPlan& plan = trainer.model().plan();
   std::cerr << fmt::format("train: {} with {} labels on {}, {:.2f} GiB in one allocation, batch norm {}\n", o.arch.name,
                            o.labels.size(), device->info().name, plan.bytes() / 0x1p30, plan.batch_norms().describe());
-  const bool complete = trainer.train(asked);
+  // From here on signals save; before, they end the program, and nothing is lost.
+  const bool complete = trainer.train(requests());
   bar.reset();
   if (!complete) {
+    set_interrupted();
     std::cerr << fmt::format("train: interrupted and saved; `{}` continues\n", resume_command(common, flags));
   }
 }
@@ -197,7 +198,7 @@ std::uint64_t read_settings(CLI::App& command, const Flags& flags) {
           item.fullname());
     CLI::Option* option = command.get_option("--" + item.name);
     if (option->count() > 0 || item.name == "tree" || item.inputs == std::vector<std::string>{""}) {
-      continue;  // the run has its own copy of the tree
+      continue;
     }
     option->add_result(item.inputs);
     option->run_callback();
@@ -241,7 +242,9 @@ void add_options(CLI::App& command, Flags& flags) {
   command.add_option("--rotation", o.augment.rotation, "largest rotation in degrees")->capture_default_str();
   command.add_option("--contrast-low", o.augment.contrast_low, "lowest contrast factor")->capture_default_str();
   command.add_option("--contrast-high", o.augment.contrast_high, "highest contrast factor")->capture_default_str();
-  command.add_option("--workers", o.workers, "threads that load images")->check(thread_range())->capture_default_str();
+  command.add_option("--workers", o.workers, "threads that load images")
+      ->check(CLI::Range(1, most_threads()))
+      ->capture_default_str();
   command.add_option("--checkpoint-steps", o.checkpoint_steps, "save every so many steps too; 0: after epochs only")
       ->capture_default_str();
   command.add_option("--capture", o.capture, "queue a step as one graph where the device can (true, false)")
@@ -263,6 +266,9 @@ void add_train(CLI::App& app, const Common& common) {
     std::uint64_t seed = common.seed;
     if (flags->resume) {
       const std::uint64_t begun_with = read_settings(*command, *flags);
+      if (command->get_option("--tree")->count() == 0) {
+        flags->tree.clear();  // the run has its own copy
+      }
       seed = command->get_parent()->get_option("--seed")->count() > 0 ? common.seed : begun_with;
     }
     run(common, *flags, seed);

@@ -28,7 +28,9 @@ void run(const Common& common, const Flags& flags) {
   if (!flags.write.empty()) {
     Outputs outputs(common, flags.replace);
     outputs.read(flags.tree);
-    outputs.write(flags.write, is_standard_tree);
+    outputs.write(flags.write, [&](const std::filesystem::path& file) {
+      return is_standard_tree(file) || read_file(file) == tree.to_toml();
+    });
     write_file(flags.write, tree.to_toml());
     std::cerr << "tree: " << flags.write << " is written\n";
   }

@@ -12,6 +12,9 @@
 
 namespace densetree::tools {
 
+// An argument as CLI11 takes it literally: it takes "[a]" for a list, but not "./[a]".
+std::string literal(const std::string& argument);
+
 // A seed is what a run's config.toml can hold: 0 to 2^63 − 1, since TOML's integers are signed.
 CLI::Validator seed_range();
 
@@ -28,7 +31,11 @@ struct Common {
 };
 
 // How many images go through a network at once.
+inline constexpr std::int64_t kLargestBatch = 65536;
 CLI::Validator batch_range();
+
+// A number from 0 to 1.
+CLI::Validator share_range();
 
 // The side of an image in pixels.
 CLI::Validator side_range();

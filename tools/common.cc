@@ -3,8 +3,10 @@
 #include <charconv>
 #include <iostream>
 #include <limits>
+#include <utility>
 
 #include "engine/data/image.h"
+#include "engine/io/text.h"
 #include "tools/commands.h"
 
 namespace densetree::tools {
@@ -21,6 +23,11 @@ std::filesystem::path Common::config_file() const {
   return config->count() > 0 ? config->as<std::string>() : "";
 }
 
+std::string literal(const std::string& argument) {
+  const bool is_list = argument.size() > 1 && argument.front() == '[' && argument.back() == ']';
+  return is_list ? "./" + argument : argument;
+}
+
 CLI::Validator seed_range() {
   static constexpr std::int64_t kLargest = std::numeric_limits<std::int64_t>::max();
   return {[](std::string& text) -> std::string {
@@ -34,7 +41,15 @@ CLI::Validator seed_range() {
 }
 
 CLI::Validator batch_range() {
-  return CLI::Range(1, 65536);
+  return CLI::Range(std::int64_t{1}, kLargestBatch);
+}
+
+CLI::Validator share_range() {
+  return {[](std::string& text) -> std::string {
+            const std::optional<double> value = parse_number(text);
+            return value && *value >= 0 && *value <= 1 ? "" : fmt::format("{} is no number from 0 to 1", text);
+          },
+          "0 - 1"};
 }
 
 CLI::Validator side_range() {
@@ -49,7 +64,8 @@ CLI::Validator thread_range() {
               return fmt::format("{} threads: this process may use {} cores, so use 1 to {}, or 0 for one per core",
                                  text, usable_cores(), most_threads());
             }
-            if (threads > usable_cores()) {
+            static bool said = false;
+            if (threads > usable_cores() && !std::exchange(said, true)) {
               std::cerr << fmt::format("{} threads are more than the {} cores that this process may use\n", threads,
                                        usable_cores());
             }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "engine/data/image.h"
 #include "engine/data/image_folder.h"
 #include "kernels/core/error.h"
 
@@ -70,8 +71,8 @@ void check_names_differ(const std::vector<ImageFile>& images) {
 void add_max_pixels(CLI::App& command, std::int64_t& max_pixels) {
   command
       .add_option("--max-pixels", max_pixels,
-                  "refuse image files of more pixels; each takes up to 7 bytes of memory while it is decoded")
-      ->check(CLI::PositiveNumber)
+                  "refuse image files of more pixels; each takes up to 8 bytes of memory while it is decoded")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{data::kMaxImageSide} * data::kMaxImageSide))
       ->capture_default_str();
 }
 

@@ -6,6 +6,7 @@ namespace densetree::tools {
 namespace {
 
 Requests asked;
+bool stopped = false;
 
 extern "C" void on_signal(int signal) {
   (signal == SIGUSR1 ? asked.save : asked.stop) = true;
@@ -40,8 +41,12 @@ Requests& requests() {
   return asked;
 }
 
+void set_interrupted() {
+  stopped = true;
+}
+
 bool interrupted() {
-  return asked.stop;
+  return stopped;
 }
 
 }  // namespace densetree::tools

@@ -13,6 +13,8 @@ inline constexpr int kInterrupted = 130;  // exit status
 // From its first call on, signals are requests; before, they end the program. SIGHUP stays ignored under nohup. A pipe
 // that nobody reads any more is no signal either, but a failed write.
 Requests& requests();
-bool interrupted();  // stop was asked for
+// Whether a command stopped before its end because it was asked to: set by the command, for the exit status.
+void set_interrupted();
+bool interrupted();
 
 }  // namespace densetree::tools

@@ -1,4 +1,7 @@
 // densetree: trains and runs DenseNets on chest X-rays, and answers with calibrated confidence.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <iostream>
 
 #include "kernels/core/error.h"
@@ -35,20 +38,43 @@ int run(int argc, char** argv) {
   add_tree(app, common);
   add_plan(app, common);
   add_devices(app, common);
+  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
+    if (CLI::Option* out = command->get_option_no_throw("--out")) {
+      out->check([](const std::string& text) { return text.empty() ? "it is empty; name a file or folder" : ""; }, "");
+    }
+  }
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> arguments;  // CLI11 wants the last one first
+    for (int i = argc - 1; i > 0; --i) {
+      arguments.push_back(literal(argv[i]));
+    }
+    app.parse(std::move(arguments));
   } catch (const CLI::Success& e) {  // --help
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
     app.exit(e, std::cout, std::cerr);
     return kWrongUsage;
   }
-  return interrupted() ? kInterrupted : 0;
+  if (interrupted()) {
+    return kInterrupted;
+  }
+  densetree::check(static_cast<bool>(std::cout.flush()), "standard output cannot be written");
+  return 0;
 }
 
 }  // namespace
 
+// Where standard input or output is closed, the first file that is opened would take its place.
+void open_standard_streams() {
+  int file = 0;
+  while (file >= 0 && file <= STDERR_FILENO) {
+    file = ::open("/dev/null", O_RDWR);
+  }
+  ::close(file);
+}
+
 int main(int argc, char** argv) {
+  open_standard_streams();
   try {
     densetree::tools::remember_command_line(argc, argv);
     return run(argc, argv);

@@ -41,11 +41,12 @@ void Outputs::read_data(const fs::path& data) {
   }
 }
 
-void Outputs::write(const fs::path& file, bool (*made_here)(const fs::path&)) const {
+void Outputs::write(const fs::path& file, const std::function<bool(const fs::path&)>& made_here) const {
   struct stat status {};
   if (::stat(file.c_str(), &status) != 0) {
     return;
   }
+  check(S_ISREG(status.st_mode), "cannot write {}: something that is no regular file has that name", file.string());
   const auto input = inputs_.find({status.st_dev, status.st_ino});
   if (input != inputs_.end()) {
     fail("{} would be written over {}, which this command reads; name another", file.string(), input->second.string());

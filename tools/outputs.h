@@ -1,10 +1,10 @@
-// What a command may write over: nothing that it reads, and of what else is there only what it has made itself before.
-// All is asked before work begins.
+// Refuses outputs that are inputs, and files that this command did not write, before work begins.
 #pragma once
 
 #include <sys/types.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <utility>
 
@@ -24,7 +24,8 @@ class Outputs {
   void read_data(const std::filesystem::path& data);
 
   // Throws Error where `file` is one of these; or where it is there, made_here(file) is false and replace is off.
-  void write(const std::filesystem::path& file, bool (*made_here)(const std::filesystem::path&)) const;
+  void write(const std::filesystem::path& file,
+             const std::function<bool(const std::filesystem::path&)>& made_here) const;
 
  private:
   bool replace_;

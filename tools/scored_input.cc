@@ -2,7 +2,6 @@
 
 #include <iostream>
 
-#include "engine/io/file.h"
 #include "kernels/core/error.h"
 #include "tools/progress.h"
 #include "tools/trained_model.h"
@@ -20,14 +19,16 @@ data::LabelSet labels_of_run(const std::filesystem::path& run) {
 void ScoredInput::add(CLI::App& command, const char* default_split) {
   split = default_split;
   command.add_option("--run", run, "a trained run, with --data");
-  command.add_option("--data", data, "a prepared data set");
+  auto* of_data = command.add_option("--data", data, "a prepared data set");
   command.add_option("--split", split, "train, val or test")->capture_default_str();
   command.add_option("--scores", scores, "a table of scores from any classifier, with --labels");
   command.add_option("--labels", labels, "NIH's label table, plain or gzipped");
   command.add_option("--batch-size", batch_size, "images scored at once")->check(batch_range())->capture_default_str();
-  command.add_flag("--other-split", other_split,
-                   "take images that the run was trained on with another split or other labels");
-  command.add_flag("--verify", verify, "read the whole data set first and compare it with its hashes");
+  command
+      .add_flag("--other-split", other_split,
+                "take images that the run was trained on with another split or other labels")
+      ->needs(of_data);
+  command.add_flag("--verify", verify, "read the whole data set first and compare it with its hashes")->needs(of_data);
 }
 
 void ScoredInput::add_to(Outputs& outputs) const {
@@ -45,8 +46,7 @@ void ScoredInput::check_split(const data::Dataset& dataset, std::span<const std:
     std::cerr << fmt::format("{} does not say which images it was trained on; these may be among them\n", run);
     return;
   }
-  const std::string conflict =
-      data::find_conflict(data::parse_data_index(read_file(known), known.string()), dataset.rows_with_pixels(rows));
+  const std::string conflict = data::find_conflict(data::read_known_rows(known), dataset.rows_with_pixels(rows));
   check(conflict.empty() || other_split,
         "{}, split {}: is not as {} was trained on it: {}; take the data that it was trained on, or insist with "
         "--other-split",
@@ -78,14 +78,14 @@ tree::ScoredImages ScoredInput::score_split(Device& device, const data::LabelSet
   const data::Dataset dataset(data);
   const std::vector<std::int64_t> rows = dataset.rows_of(split);
   check(!rows.empty(), "{} has no images in the split '{}'", data, split);
-  TrainedModel trained(device, run, std::min(batch_size, static_cast<std::int64_t>(rows.size())));
-  check(trained.labels == wanted, "{}: was trained on the labels {}; wanted are {}", trained.weights.string(),
-        fmt::join(trained.labels.names(), ", "), fmt::join(wanted.names(), ", "));
-  trained.check_source(dataset);
   check_split(dataset, rows);
   if (verify) {
     dataset.verify();
   }
+  TrainedModel trained(device, run, std::min(batch_size, static_cast<std::int64_t>(rows.size())));
+  check(trained.labels == wanted, "{}: was trained on the labels {}; wanted are {}", trained.weights.string(),
+        fmt::join(trained.labels.names(), ", "), fmt::join(wanted.names(), ", "));
+  trained.check_source(dataset);
   ProgressBar bar("scoring");
   bar.update(0, rows.size());
   nn::Scores result = nn::score(*trained.model, dataset, trained.labels, rows, [&](std::int64_t done) {

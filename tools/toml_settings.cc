@@ -4,6 +4,7 @@
 
 #include "engine/io/nearest_name.h"
 #include "kernels/core/error.h"
+#include "tools/commands.h"
 
 namespace densetree::tools {
 namespace {
@@ -120,10 +121,10 @@ class Reader {
     item.name = key;
     if (list != nullptr) {
       for (const toml::node& one : *list) {
-        item.inputs.push_back(text_of(one, where, key));
+        item.inputs.push_back(literal(text_of(one, where, key)));
       }
     } else {
-      item.inputs = {text_of(value, where, key)};
+      item.inputs = {literal(text_of(value, where, key))};
     }
     if (option != nullptr && option->count() == 0) {
       try_values(*option, item.inputs, where, key);

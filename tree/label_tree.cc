@@ -150,13 +150,26 @@ class Builder {
     return std::find(labels_.names().begin(), labels_.names().end(), name) != labels_.names().end();
   }
 
+  // Names become those of columns.
+  void check_name(const std::string& name, std::size_t line) const {
+    const bool plain = std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < ' '; });
+    check(
+        plain && !name.empty() && name.front() != ' ' && name.back() != ' ',
+        "{}:{}: '{}' is no name of a node: it must not be empty, begin or end with a blank, or have control characters",
+        file_.source, line, name);
+    check(name != "Image Index" && !name.starts_with("prob_"),
+          "{}:{}: '{}' is no name of a node: tables of scores have a meaning for it", file_.source, line, name);
+  }
+
   void check_edges() {
     for (const auto& [name, entry] : parents_) {
+      check_name(name, entry.line);
       check(!is_label(name), "{}:{}: '{}' is a label and cannot have children", file_.source, entry.line, name);
       check(!entry.values.empty(), "{}:{}: '{}' has no children", file_.source, entry.line, name);
       check(entry.values.size() > 1, "{}:{}: '{}' has one child, '{}'; a node that adds nothing has to go",
             file_.source, entry.line, name, entry.values.front().first);
       for (const auto& [child, line] : entry.values) {
+        check_name(child, line);
         check(is_label(child) || parents_.contains(child),
               "{}:{}: '{}' under '{}' is neither a label nor a node with children; the labels are {}", file_.source,
               line, child, name, fmt::join(labels_.names(), ", "));

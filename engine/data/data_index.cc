@@ -1,12 +1,15 @@
 #include "engine/data/data_index.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
-#include <map>
+#include <iterator>
+#include <set>
 #include <unordered_map>
 
 #include "engine/data/hash.h"
 #include "engine/io/csv.h"
+#include "engine/io/file.h"
 #include "kernels/core/error.h"
 
 namespace densetree::data {
@@ -30,6 +33,33 @@ Difference difference(const DataRow& known, const DataRow& row) {
          : known.findings != row.findings ? Difference::kFindings
                                           : Difference::kNone;
 }
+
+// Rows by their pixels.
+class Images {
+ public:
+  explicit Images(std::span<const DataRow> rows) {
+    for (const DataRow& row : rows) {
+      by_pixels_.emplace(row.pixels.value(), &row);
+    }
+  }
+
+  // Those with the pixels of `row`. Of images that are the same to the byte, as blank ones are, the one of its name
+  // alone, where there is one.
+  std::vector<const DataRow*> like(const DataRow& row) const {
+    std::vector<const DataRow*> found;
+    const auto [begin, end] = by_pixels_.equal_range(row.pixels.value());
+    for (auto at = begin; at != end; ++at) {
+      if (at->second->image == row.image) {
+        return {at->second};
+      }
+      found.push_back(at->second);
+    }
+    return found;
+  }
+
+ private:
+  std::unordered_multimap<std::uint64_t, const DataRow*> by_pixels_;
+};
 
 struct Count {
   std::size_t images = 0;
@@ -73,43 +103,40 @@ std::vector<DataRow> parse_data_index(std::string_view text, const std::string& 
   return rows;
 }
 
-std::vector<DataRow> united(std::span<const DataRow> known, std::span<const DataRow> rows) {
-  std::map<std::pair<std::string, std::optional<std::uint64_t>>, DataRow> all;
-  for (const DataRow& row : known) {
-    all[{row.image, row.pixels}] = row;
-  }
+std::vector<DataRow> read_known_rows(const std::filesystem::path& file) {
+  std::vector<DataRow> rows = parse_data_index(read_file(file), file.string());
   for (const DataRow& row : rows) {
-    const auto [at, is_new] = all.try_emplace({row.image, row.pixels}, row);
-    if (!is_new) {
-      const Side before = at->second.side;
-      at->second = row;
-      at->second.side = before == Side::kTest || row.side == Side::kTrain ? row.side : before;
+    check(row.pixels.has_value(), "{}: image {} has no {}", file.string(), row.image, kPixels);
+  }
+  return rows;
+}
+
+std::vector<DataRow> united(std::span<const DataRow> known, std::span<const DataRow> rows) {
+  const Images images(known);
+  std::vector<DataRow> result(rows.begin(), rows.end());
+  std::set<std::pair<std::string, std::uint64_t>> there;
+  for (DataRow& row : result) {
+    there.emplace(row.image, row.pixels.value());
+    for (const DataRow* same : images.like(row)) {
+      row.side = std::min(row.side, same->side);
     }
   }
-  std::vector<DataRow> result;
-  for (auto& [key, row] : all) {
-    result.push_back(std::move(row));
-  }
+  std::copy_if(known.begin(), known.end(), std::back_inserter(result), [&](const DataRow& row) {
+    return !there.contains({row.image, row.pixels.value()});
+  });
   return result;
 }
 
 std::string find_conflict(std::span<const DataRow> known, std::span<const DataRow> rows) {
-  std::unordered_multimap<std::uint64_t, const DataRow*> by_pixels;
-  for (const DataRow& row : known) {
-    by_pixels.emplace(row.pixels.value(), &row);
-  }
+  const Images images(known);
   Count sides, findings;
   for (const DataRow& row : rows) {
-    // Images that look alike to the byte, as blank ones do, are told apart by their names where they can be.
-    const DataRow* same = nullptr;
-    const auto [begin, end] = by_pixels.equal_range(row.pixels.value());
-    for (auto at = begin; at != end; ++at) {
-      const bool better = same == nullptr || at->second->image == row.image ||
-                          (same->image != row.image && difference(*at->second, row) < difference(*same, row));
-      same = better ? at->second : same;
-    }
-    if (same != nullptr && difference(*same, row) != Difference::kNone) {
-      (difference(*same, row) == Difference::kSide ? sides : findings).add(*same, row);
+    const std::vector<const DataRow*> like = images.like(row);
+    const auto closest = std::min_element(like.begin(), like.end(), [&](const DataRow* a, const DataRow* b) {
+      return difference(*a, row) < difference(*b, row);
+    });
+    if (closest != like.end() && difference(**closest, row) != Difference::kNone) {
+      (difference(**closest, row) == Difference::kSide ? sides : findings).add(**closest, row);
     }
   }
   if (sides.images > 0) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -28,7 +29,11 @@ struct DataRow {
 std::string data_index_csv(std::span<const DataRow> rows);
 std::vector<DataRow> parse_data_index(std::string_view text, const std::string& source);
 
-// The rows of both: an image that `known` has for training or validation stays there.
+// Such a table of which every row must have the hash of its pixels: what a run keeps. Throws Error as
+// parse_data_index().
+std::vector<DataRow> read_known_rows(const std::filesystem::path& file);
+
+// Both: `rows`, of which an image that `known` has for training or validation stays there, and what is known besides.
 std::vector<DataRow> united(std::span<const DataRow> known, std::span<const DataRow> rows);
 
 // Whether a run that was trained on the rows `known` has seen images of `rows`, recognised by their pixels, on another

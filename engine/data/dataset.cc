@@ -90,7 +90,7 @@ Dataset::Dataset(const std::filesystem::path& folder)
     : folder_(folder), images_((read_manifest(folder), map_images(folder))) {
   const Manifest manifest = read_manifest(folder);
   image_size_ = manifest.image_size;
-  images_hash_ = manifest.images_hash;
+  images_hash_ = manifest.images_hash, index_hash_ = manifest.index_hash;
   offset_ = check_images(images_.bytes(), manifest, (folder / "images.npy").string());
   const std::string index = (folder / "index.csv").string(), text = read_part(folder, "index.csv");
   rows_ = parse_data_index(text, index);

@@ -31,7 +31,8 @@ class Dataset {
   std::vector<std::int64_t> all_rows() const;
   std::vector<std::int64_t> rows_of(Side side) const;               // ascending
   std::vector<std::int64_t> rows_of(std::string_view split) const;  // Error names the three
-  std::string images_hash() const { return images_hash_; }          // as the manifest has it
+  std::string images_hash() const { return images_hash_; }          // as the manifest has them
+  std::string index_hash() const { return index_hash_; }
 
   // Reads everything and compares it with the manifest's hashes. Throws Error naming the file that differs, and the
   // first image whose pixels do.
@@ -45,7 +46,7 @@ class Dataset {
   std::size_t offset_ = 0;
   std::int64_t image_size_ = 0;
   std::vector<DataRow> rows_;
-  std::string images_hash_;
+  std::string images_hash_, index_hash_;
 };
 
 }  // namespace densetree::data

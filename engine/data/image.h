@@ -25,7 +25,7 @@ struct RgbImage {  // sRGB, for pictures that are made to be looked at
 };
 
 // Larger headers are refused before anything is allocated. The default for pixels is five times what the largest
-// detectors for chests have; decoding takes up to 7 bytes of memory for each pixel.
+// detectors for chests have; decoding takes up to 8 bytes of memory for each pixel.
 inline constexpr int kMaxImageSide = 16384;
 inline constexpr std::int64_t kDefaultMaxPixels = 100'000'000;
 inline constexpr std::uint64_t kMaxImageFileBytes = std::uint64_t{1} << 30;

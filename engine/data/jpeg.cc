@@ -38,9 +38,9 @@ struct Reading {
   std::longjmp(reading->jump, 1);
 }
 
-// Whether bytes that libjpeg passed over before a marker can be there although the picture is whole. In the headers
-// any can. After a scan they may be padding, all of one value; others are what a decoder leaves over that lost its
-// place in damaged data, and so are any between restart markers.
+// Whether the picture can be whole although libjpeg skipped bytes before a marker. In the headers: always. After a
+// scan: if the bytes are padding, all of one value; damaged data leave other bytes over. Between restart markers:
+// never.
 bool are_harmless(const Reading& r, std::size_t passed, int marker) {
   if (r.jpeg.input_scan_number == 0) return true;
   if (marker >= JPEG_RST0 && marker <= JPEG_RST0 + 7) return false;
@@ -57,8 +57,7 @@ bool leaves_picture_whole(const Reading& r) {
       return true;
     case JWRN_EXTRANEOUS_DATA:
       return are_harmless(r, static_cast<unsigned>(r.errors.msg_parm.i[0]), r.errors.msg_parm.i[1]);
-    case JWRN_JPEG_EOF:  // where data of the picture lack, more warnings or has_all_scans say so, but for arithmetic
-                         // coding
+    case JWRN_JPEG_EOF:  // the end marker is missing; missing data give other warnings, except in arithmetic coding
       return r.jpeg.input_scan_number > 0 && !r.jpeg.arith_code;
     default:
       return false;

@@ -5,15 +5,16 @@
 #include <png.h>
 
 #include <algorithm>
+#include <array>
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 
 #include "engine/data/decoding.h"
 #include "engine/data/exif.h"
 #include "engine/data/image.h"
-#include "engine/io/file.h"
 #include "kernels/core/error.h"
 
 namespace densetree::data {
@@ -279,7 +280,9 @@ std::string encode_png(const RgbImage& image, int level) {
 
 bool is_written_here(const std::filesystem::path& png) {
   constexpr std::string_view kText("Software\0densetree", 18);
-  return read_file(png).substr(0, 256).find(kText) != std::string::npos;
+  std::array<char, 256> head{};
+  std::ifstream(png, std::ios::binary).read(head.data(), head.size());
+  return std::string_view(head.data(), head.size()).find(kText) != std::string_view::npos;
 }
 
 }  // namespace densetree::data

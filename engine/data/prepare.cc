@@ -205,6 +205,17 @@ std::string manifest_text(const PrepareOptions& options, const PreparePlan& plan
   return json_text(manifest, 2) + "\n";
 }
 
+// A manifest that waits for images.npy to get its name.
+fs::path pending_manifest(const fs::path& out) {
+  return out / ".partial" / "manifest.json";
+}
+
+void publish_manifest(const fs::path& out) {
+  std::error_code error;
+  fs::rename(pending_manifest(out), out / "manifest.json", error);
+  check(!error, "cannot name {}: {}", (out / "manifest.json").string(), error.message());
+}
+
 // Gives everything its final name, the manifest last. A finished data set that is replaced loses its manifest first, so
 // that at no moment old and new files pass for one whole.
 void publish(const PrepareOptions& options, PreparePlan& plan, RowStore& store, PrepareResult& result) {
@@ -228,29 +239,45 @@ void publish(const PrepareOptions& options, PreparePlan& plan, RowStore& store, 
   const std::string index = index_text(taken, store.hashes());
   write_file(options.out / "rejected.csv", rejected_text(plan.rejected));
   write_file(options.out / "index.csv", index);
-  const std::uint64_t images_hash = store.publish(options.out / "images.npy");
-  write_file(manifest, manifest_text(options, plan, result, images_hash, xxh64(index)));
+  store.finish();
+  write_file(pending_manifest(options.out), manifest_text(options, plan, result, store.hash(), xxh64(index)));
+  store.publish(options.out / "images.npy");
+  publish_manifest(options.out);
   store.remove();
 }
 
-// The result where `out` holds this very data set already, whole. Throws Error where it holds another, or files that
-// are of none. `note` says what is going to be replaced.
-std::optional<PrepareResult> find_finished(const fs::path& out, const std::string& fingerprint, std::string& note) {
+// An entry of a manifest, "" where there is none or it is no text.
+std::string text_of(const Json& manifest, const char* name) {
+  const auto entry = manifest.find(name);
+  return entry != manifest.end() && entry->is_string() ? entry->get<std::string>() : "";
+}
+
+// Throws Error where `out` holds another data set than this, or files that are of none.
+void check_free(const fs::path& out, const std::string& fingerprint) {
   constexpr const char* kInsist = "name another folder with --out, or insist with --replace";
   const fs::path path = out / "manifest.json";
-  if (!fs::exists(path)) {
-    for (const char* name : {"images.npy", "index.csv", "rejected.csv"}) {
-      check(!fs::exists(out / name) || fs::exists(out / ".partial"),
-            "{}: is there already and of no data set that `densetree prepare` made; {}", (out / name).string(),
-            kInsist);
-    }
-    return std::nullopt;
+  if (fs::exists(path)) {
+    const Json manifest = Json::parse(read_file(path), nullptr, false);
+    check(manifest.is_object() && text_of(manifest, "format") == kDataFormat,
+          "{}: is there already and is no manifest of a data set; {}", path.string(), kInsist);
+    check(text_of(manifest, "fingerprint") == fingerprint,
+          "{}: holds a finished data set already, of other settings, table or files; {}", out.string(), kInsist);
+    return;
   }
-  const Json manifest = Json::parse(read_file(path), nullptr, false);
-  check(manifest.is_object() && manifest.value("format", "") == kDataFormat,
-        "{}: is there already and is no manifest of a data set; {}", path.string(), kInsist);
-  check(manifest.value("fingerprint", "") == fingerprint,
-        "{}: holds a finished data set already, of other settings, table or files; {}", out.string(), kInsist);
+  for (const fs::path& file : data_files(out)) {
+    check(!fs::exists(file) || fs::exists(out / ".partial"),
+          "{}: is there already and of no data set that `densetree prepare` made; {}", file.string(), kInsist);
+  }
+}
+
+// The result where `out` holds this very data set already, whole. `note` says why not where it should.
+std::optional<PrepareResult> find_finished(const fs::path& out, const std::string& fingerprint, std::string& note) {
+  const fs::path path = out / "manifest.json";
+  if (fs::exists(pending_manifest(out)) && !fs::exists(out / ".partial" / "images.npy")) {
+    publish_manifest(out);  // an earlier call ended just before
+  }
+  const Json manifest = fs::exists(path) ? Json::parse(read_file(path), nullptr, false) : Json();
+  if (!manifest.is_object() || text_of(manifest, "fingerprint") != fingerprint) return std::nullopt;
   try {
     const Dataset there(out);
     there.verify();
@@ -291,11 +318,10 @@ PrepareResult prepare(const PrepareOptions& options, const Progress& progress) {
   }
   if (options.strict && !plan.notes.empty()) fail("{}; without strict mode they are left out", plan.notes.front());
   for (const std::string& text : plan.notes) tell({0, plan.rows.size(), 0, text});
-  if (!options.replace) {
-    std::string note;
-    if (std::optional<PrepareResult> finished = find_finished(options.out, plan.fingerprint, note)) return *finished;
-    if (!note.empty()) tell({0, plan.rows.size(), 0, note});
-  }
+  if (!options.replace) check_free(options.out, plan.fingerprint);
+  std::string note;
+  if (std::optional<PrepareResult> finished = find_finished(options.out, plan.fingerprint, note)) return *finished;
+  if (!note.empty()) tell({0, plan.rows.size(), 0, note});
 
   make_folder(options.out);
   RowStore store(options.out / ".partial", plan.fingerprint, plan.rows.size(), options.size);

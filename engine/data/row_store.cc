@@ -20,15 +20,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kMoved = 1 << 20;  // bytes, between two gifts to a disk that is short of room
-
 std::string reason(int error) {
   return std::generic_category().message(error);
 }
 
 int open_file(const fs::path& path, int flags) {
   const int file = ::open(path.c_str(), flags | O_RDWR | O_CLOEXEC, 0666);
-  check(file >= 0, "cannot write {}: {}", path.string(), reason(errno));
+  check(file >= 0, "cannot write {}: {}", path.string(), SystemReason{});
   return file;
 }
 
@@ -37,13 +35,23 @@ void write_all(int file, std::uint64_t offset, const void* data, std::size_t byt
   while (bytes > 0) {
     const ssize_t wrote = ::pwrite(file, next, bytes, static_cast<off_t>(offset));
     if (wrote < 0 && errno == EINTR) continue;
-    check(wrote >= 0, "cannot write {}: {}", path.string(), reason(errno));
+    check(wrote >= 0, "cannot write {}: {}", path.string(), SystemReason{});
     next += wrote, offset += static_cast<std::uint64_t>(wrote), bytes -= static_cast<std::size_t>(wrote);
   }
 }
 
+void read_all(int file, std::uint64_t offset, void* data, std::size_t bytes, const fs::path& path) {
+  char* next = static_cast<char*>(data);
+  while (bytes > 0) {
+    const ssize_t got = ::pread(file, next, bytes, static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    check(got > 0, "cannot read {}: {}", path.string(), got == 0 ? "it is cut short" : reason(errno));
+    next += got, offset += static_cast<std::uint64_t>(got), bytes -= static_cast<std::size_t>(got);
+  }
+}
+
 void sync(int file, const fs::path& path) {
-  check(::fdatasync(file) == 0, "cannot write {}: {}", path.string(), reason(errno));
+  check(::fdatasync(file) == 0, "cannot write {}: {}", path.string(), SystemReason{});
 }
 
 }  // namespace
@@ -96,7 +104,7 @@ bool RowStore::take_up(const std::string& title) {
   }
   journal_bytes_ = std::max<std::uint64_t>(journal_bytes_, title.size());
   check(::ftruncate(journal_, static_cast<off_t>(journal_bytes_)) == 0, "cannot write {}: {}",
-        (folder_ / "journal").string(), reason(errno));
+        (folder_ / "journal").string(), SystemReason{});
   file_ = open_file(rows_path(), 0);
   start_ = Start::kContinued;
   return true;
@@ -104,7 +112,7 @@ bool RowStore::take_up(const std::string& title) {
 
 void RowStore::begin(const std::string& title) {
   const fs::path path = folder_ / "journal";
-  check(::ftruncate(journal_, 0) == 0, "cannot write {}: {}", path.string(), reason(errno));
+  check(::ftruncate(journal_, 0) == 0, "cannot write {}: {}", path.string(), SystemReason{});
   sync(journal_, path);
   file_ = open_file(rows_path(), O_CREAT | O_TRUNC);
   const int full = ::posix_fallocate(file_, 0, static_cast<off_t>(row_offset(rows_)));
@@ -151,43 +159,44 @@ std::vector<std::uint64_t> RowStore::hashes() const {
   return hashes;
 }
 
-std::uint64_t RowStore::publish(const fs::path& images) {
+void RowStore::finish() {
   save();
   std::size_t taken = 0;
   for (const std::optional<std::string>& state : states_) {
     check(state.has_value(), "{} has unfinished rows", folder_.string());
     taken += state->empty();
   }
-  const MappedFile all(rows_path());
-  if (taken == rows_) {
-    const std::uint64_t hash = xxh64(all.bytes());
-    check(::rename(rows_path().c_str(), images.c_str()) == 0, "cannot name {}: {}", images.string(), reason(errno));
-    return hash;
-  }
-  const bool moves = fs::space(folder_).available < row_offset(taken);
-  if (moves) give_up_rows();
-  AtomicFile file(images);
-  file.write(npy_header("|u1", std::array{taken, size_, size_}));
-  for (std::size_t row = 0, moved = 0; row < rows_; ++row) {
-    if (states_[row]->empty()) file.write(all.bytes().data() + row_offset(row), size_ * size_);
-    if (moves && row_offset(row + 1) - moved >= kMoved) moved = release(moved, row_offset(row + 1));
-  }
-  file.commit();
-  return xxh64(MappedFile(images).bytes());
+  if (taken < rows_) compact(taken);
 }
 
-// From here on a crash means to start afresh.
-void RowStore::give_up_rows() {
-  const fs::path path = folder_ / "journal";
-  check(::ftruncate(journal_, 0) == 0, "cannot write {}: {}", path.string(), reason(errno));
-  sync(journal_, path);
+std::uint64_t RowStore::hash() const {
+  return xxh64(MappedFile(rows_path()).bytes());
 }
 
-// Gives the disk back what lies between these offsets, where it can be given back.
-std::uint64_t RowStore::release(std::uint64_t from, std::uint64_t to) {
-  ::fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(from),
-              static_cast<off_t>(to - from));
-  return to;
+void RowStore::publish(const fs::path& images) {
+  check(::rename(rows_path().c_str(), images.c_str()) == 0, "cannot name {}: {}", images.string(), SystemReason{});
+}
+
+// Moves the taken rows together, in place: a disk may have no room for them twice. A crash on the way means to start
+// afresh, for which the journal is emptied first.
+void RowStore::compact(std::size_t taken) {
+  const fs::path journal = folder_ / "journal";
+  check(::ftruncate(journal_, 0) == 0, "cannot write {}: {}", journal.string(), SystemReason{});
+  sync(journal_, journal);
+  const std::string header = npy_header("|u1", std::array{taken, size_, size_});
+  check(header.size() <= header_.size(), "the header of {} rows is longer than that of {}", taken, rows_);
+  std::vector<char> pixels(size_ * size_);
+  std::uint64_t to = header.size();
+  for (std::size_t row = 0; row < rows_; ++row) {
+    if (states_[row]->empty()) {
+      read_all(file_, row_offset(row), pixels.data(), pixels.size(), rows_path());
+      write_all(file_, to, pixels.data(), pixels.size(), rows_path());
+      to += pixels.size();
+    }
+  }
+  write_all(file_, 0, header.data(), header.size(), rows_path());
+  check(::ftruncate(file_, static_cast<off_t>(to)) == 0, "cannot write {}: {}", rows_path().string(), SystemReason{});
+  sync(file_, rows_path());
 }
 
 void RowStore::remove() {

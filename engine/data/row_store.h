@@ -2,8 +2,9 @@
 //
 // DATA/.partial/images.npy has its full size from the start, so that a disk that is too small is noticed at once.
 // DATA/.partial/journal names the work in its first line and then has the number of each row that was taken, written
-// only after the row itself is on the disk. A crash loses what came after the last save, nothing else. Rejected rows
-// are not in it: what could not be read is tried again.
+// only after the row itself is on the disk. A crash loses what came after the last save, nothing else, except while
+// rows are moved together at the end because others were rejected. Rejected rows are not in it: what could not be read
+// is tried again.
 #pragma once
 
 #include <cstddef>
@@ -37,16 +38,17 @@ class RowStore {
 
   // Of the pixels of rows that were taken, in order: their hashes.
   std::vector<std::uint64_t> hashes() const;
-  // All rows are finished: gives the taken ones, in order, the name `images`, and returns the hash of that file. Where
-  // some were rejected the others are copied, or moved piece by piece where the disk has no room for a copy.
-  std::uint64_t publish(const std::filesystem::path& images);
-  void remove();  // the folder and all in it
+  // All rows are finished: what is left of them is the file that is wanted. Where some were rejected the others are
+  // moved together; a crash meanwhile loses the work.
+  void finish();
+  std::uint64_t hash() const;                         // of that file, finished
+  void publish(const std::filesystem::path& images);  // gives it this name
+  void remove();                                      // the folder and all in it
 
  private:
   bool take_up(const std::string& title);
   void begin(const std::string& title);
-  void give_up_rows();
-  std::uint64_t release(std::uint64_t from, std::uint64_t to);
+  void compact(std::size_t taken);
   std::uint64_t row_offset(std::size_t row) const;
   std::filesystem::path rows_path() const { return folder_ / "images.npy"; }
 

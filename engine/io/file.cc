@@ -56,7 +56,7 @@ void make_room(std::string& text, std::uint64_t bytes, const fs::path& path) {
 
 std::string read_raw(const fs::path& path, std::uint64_t max_bytes) {
   const Descriptor file(path, O_RDONLY);
-  check(file.ok(), "cannot open {}: {}", path.string(), reason(errno));
+  check(file.ok(), "cannot open {}: {}", path.string(), SystemReason{});
   std::string text;
   struct stat status {};
   if (::fstat(file.number(), &status) == 0 && S_ISREG(status.st_mode)) {
@@ -77,13 +77,18 @@ std::string read_raw(const fs::path& path, std::uint64_t max_bytes) {
   }
 }
 
+// Whether this is the name of the open file.
+bool is_named(int file, const fs::path& path) {
+  struct stat ours {
+  }, named{};
+  return ::fstat(file, &ours) == 0 && ::stat(path.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
+         ours.st_dev == named.st_dev;
+}
+
 // Locks an open file, unless somebody else has it or it has lost its name to another file meanwhile. Where a file
 // system knows no locks, there is none.
 bool take_lock(int file, const fs::path& path) {
-  struct stat ours {
-  }, named{};
-  return (::flock(file, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) && ::fstat(file, &ours) == 0 &&
-         ::stat(path.c_str(), &named) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+  return (::flock(file, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) && is_named(file, path);
 }
 
 // Unpacks one or several gzip members.
@@ -122,16 +127,20 @@ std::string unpack_gzip(const std::string& packed, const fs::path& path, std::ui
 
 }  // namespace
 
+std::string SystemReason::describe() const {
+  return reason(errno);
+}
+
 MappedFile::MappedFile(const fs::path& path) {
   const Descriptor file(path, O_RDONLY);
-  check(file.ok(), "cannot open {}: {}", path.string(), reason(errno));
+  check(file.ok(), "cannot open {}: {}", path.string(), SystemReason{});
   struct stat status {};
-  check(::fstat(file.number(), &status) == 0, "cannot examine {}: {}", path.string(), reason(errno));
+  check(::fstat(file.number(), &status) == 0, "cannot examine {}: {}", path.string(), SystemReason{});
   check(S_ISREG(status.st_mode), "cannot map {}: it is not a regular file", path.string());
   size_ = static_cast<std::size_t>(status.st_size);
   if (size_ == 0) return;
   void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.number(), 0);
-  check(memory != MAP_FAILED, "cannot map {} ({} bytes): {}", path.string(), size_, reason(errno));
+  check(memory != MAP_FAILED, "cannot map {} ({} bytes): {}", path.string(), size_, SystemReason{});
   data_ = static_cast<const std::byte*>(memory);
 }
 
@@ -160,7 +169,7 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
         path_.string());
   aside_ = folder_of(path_) / fmt::format(".{}.partial", path_.filename().string());
   file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-  check(file_ >= 0, "cannot write {}: {}", path_.string(), reason(errno));
+  check(file_ >= 0, "cannot write {}: {}", path_.string(), SystemReason{});
   const bool taken = !take_lock(file_, aside_);
   if (taken || ::ftruncate(file_, 0) != 0) {
     const std::string why = taken ? "another writer is at it" : reason(errno);
@@ -180,28 +189,32 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
   while (bytes > 0) {
     const ssize_t wrote = ::write(file_, next, bytes);
     if (wrote < 0 && errno == EINTR) continue;
-    check(wrote >= 0, "cannot write {}: {}", path_.string(), reason(errno));
+    check(wrote >= 0, "cannot write {}: {}", path_.string(), SystemReason{});
     next += wrote, bytes -= static_cast<std::size_t>(wrote);
   }
 }
 
 void AtomicFile::commit() {
   check(!committed_, "cannot commit {} twice", path_.string());
-  check(::fsync(file_) == 0, "cannot write {}: {}", path_.string(), reason(errno));
-  check(::rename(aside_.c_str(), path_.c_str()) == 0, "cannot name {}: {}", path_.string(), reason(errno));
+  check(::fsync(file_) == 0, "cannot write {}: {}", path_.string(), SystemReason{});
+  check(::rename(aside_.c_str(), path_.c_str()) == 0, "cannot name {}: {}", path_.string(), SystemReason{});
   committed_ = true;
   const Descriptor folder(folder_of(path_), O_RDONLY | O_DIRECTORY);
   check(!folder.ok() || ::fsync(folder.number()) == 0 || errno == EINVAL, "cannot sync the folder of {}: {}",
-        path_.string(), reason(errno));
+        path_.string(), SystemReason{});
 }
 
-FileLock::FileLock(const fs::path& path, const std::string& busy) {
+FileLock::FileLock(const fs::path& path, const std::string& busy) : path_(path) {
   file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  check(file_ >= 0, "cannot write {}: {}", path.string(), reason(errno));
+  check(file_ >= 0, "cannot write {}: {}", path.string(), SystemReason{});
   if (!take_lock(file_, path)) {
     ::close(file_);
     fail("{}", busy);
   }
+}
+
+bool FileLock::holds() const {
+  return is_named(file_, path_);
 }
 
 FileLock::~FileLock() {

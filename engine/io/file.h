@@ -29,6 +29,11 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+// The system's reason for the call that failed last, asked for when a message is made.
+struct SystemReason {
+  std::string describe() const;
+};
+
 // Writes aside, syncs, renames on commit(). The destructor of an uncommitted file removes what was written.
 // Every failure (unwritable folder, full disk) is an Error naming the final path and the system's reason.
 class AtomicFile {
@@ -51,13 +56,17 @@ class AtomicFile {
 // A lock on a file, which is made where it is missing. The system gives it back when the object or the process goes.
 class FileLock {
  public:
-  // Throws Error with the text `busy` where somebody else holds it, and one that names the file where it cannot be made.
+  // Throws Error with the text `busy` where somebody else holds it, and one that names the file where it cannot be
+  // made.
   FileLock(const std::filesystem::path& path, const std::string& busy);
   ~FileLock();
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
+  bool holds() const;  // the name is still that of the file that is locked
+
  private:
+  std::filesystem::path path_;
   int file_ = -1;
 };
 

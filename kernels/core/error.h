@@ -2,8 +2,8 @@
 //
 // A message says what is wrong, names the file or value, and says what would be right:
 //   check(batch > 0, "batch size is {}; it must be at least 1", batch);
-// Arguments are evaluated whether the message is needed or not: where a step of training comes by, hand over what is
-// there already, such as an object with describe(), which is called only for the message.
+// Arguments are evaluated whether the message is needed or not. In code that runs every step, pass what is there
+// already, such as an object with describe(), which is called only for the message.
 #pragma once
 
 #include <fmt/format.h>

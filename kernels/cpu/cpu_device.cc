@@ -191,8 +191,9 @@ void CpuDevice::check_precision(const ConvolutionShape& shape) const {
 std::unique_ptr<Convolution> CpuDevice::make_convolution(const ConvolutionShape& shape) {
   check_precision(shape);
   const bool widens = shape.precision == Precision::kBFloat16 && !__builtin_cpu_supports("avx512bf16");
-  auto convolution = widens ? make_widened_convolution(*this, shape)
-                            : make_onednn_convolution(shape, layout(shape.input_use), layout(shape.output_use), threads_);
+  auto convolution = widens
+                         ? make_widened_convolution(*this, shape)
+                         : make_onednn_convolution(shape, layout(shape.input_use), layout(shape.output_use), threads_);
   const bool first = shape.input_use == Use::kInput && shape.output_use == Use::kSpatial;
   return first && shape.training ? make_first_convolution(shape, std::move(convolution), lanes_, threads_)
                                  : std::move(convolution);

@@ -327,14 +327,14 @@ class CpuNormConvolution final : public NormConvolution {
   }
   void check_kept(const View& z) const {
     check(z.data == nullptr || fits(z, shape_.input),
-          "{} after batch norm: what is kept of its input is ({}, {}, {}, {}) {}", shape_, z.n, z.c, z.h,
-          z.w, name_of(z.layout));
+          "{} after batch norm: what is kept of its input is ({}, {}, {}, {}) {}", shape_, z.n, z.c, z.h, z.w,
+          name_of(z.layout));
   }
   void check_views(const View& x, const View& y) const {
-    check(fits(x, shape_.input), "{} after batch norm: its input is ({}, {}, {}, {}) {} from channel {} on",
-          shape_, x.n, x.c, x.h, x.w, name_of(x.layout), x.first);
-    check(fits(y, shape_.output()), "{} after batch norm: its output is ({}, {}, {}, {}) {} from channel {} on",
-          shape_, y.n, y.c, y.h, y.w, name_of(y.layout), y.first);
+    check(fits(x, shape_.input), "{} after batch norm: its input is ({}, {}, {}, {}) {} from channel {} on", shape_,
+          x.n, x.c, x.h, x.w, name_of(x.layout), x.first);
+    check(fits(y, shape_.output()), "{} after batch norm: its output is ({}, {}, {}, {}) {} from channel {} on", shape_,
+          y.n, y.c, y.h, y.w, name_of(y.layout), y.first);
   }
 
   Folded fold(const Affine& affine, float* scale, float* shift) const {

@@ -77,8 +77,8 @@ class WidenedConvolution final : public Convolution {
   void check_views(const View& x, const View& y) const {
     for (const auto& [view, shape] : {std::pair(&x, shape_.input), std::pair(&y, shape_.output())}) {
       check(view->shape() == shape && view->dtype == DType::kBFloat16,
-            "{} in bf16: an operand is ({}, {}, {}, {}) {} instead of ({}, {}, {}, {}) bf16", shape_,
-            view->n, view->c, view->h, view->w, name_of(view->dtype), shape.n, shape.c, shape.h, shape.w);
+            "{} in bf16: an operand is ({}, {}, {}, {}) {} instead of ({}, {}, {}, {}) bf16", shape_, view->n, view->c,
+            view->h, view->w, name_of(view->dtype), shape.n, shape.c, shape.h, shape.w);
     }
   }
 

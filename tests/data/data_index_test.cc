@@ -1,6 +1,8 @@
 // The index of a data set, and images that are known again by their pixels.
 #include "engine/data/data_index.h"
 
+#include "engine/io/file.h"
+
 #include "tests/data/files.h"
 #include "tests/error_of.h"
 
@@ -79,8 +81,26 @@ TEST(United, KeepsWhatWasTrainedOn) {
       rows{row("a.png", 1, Side::kTest), row("b.png", 2, Side::kTrain, 4), row("d.png", 5, Side::kTest)};
   const std::vector<DataRow> both = united(known, rows),
                              right{row("a.png", 1, Side::kTrain), row("b.png", 2, Side::kTrain, 4),
-                                   row("c.png", 3, Side::kVal), row("d.png", 5, Side::kTest)};
+                                   row("d.png", 5, Side::kTest), row("c.png", 3, Side::kVal)};
   EXPECT_EQ(both, right);
+}
+
+// Renamed, or beside a twin of another name.
+TEST(United, KnowsImagesByTheirPixels) {
+  const std::vector<DataRow> known{row("a.png", 1, Side::kTrain)}, rows{row("renamed.png", 1, Side::kTest)};
+  const std::vector<DataRow> both = united(known, rows);
+  ASSERT_EQ(both.size(), 2u);
+  EXPECT_EQ(both[0].side, Side::kTrain);
+  EXPECT_NE(find_conflict(both, rows), "");
+  const std::vector<DataRow> twins{row("a.png", 1, Side::kTrain), row("b.png", 1, Side::kTest)};
+  EXPECT_EQ(united(twins, twins), twins);
+}
+
+TEST(KnownRows, MustHaveTheirHashes) {
+  const TemporaryFolder folder;
+  write_file(folder / "data.csv", "Image Index,Patient ID,Finding Labels,split\na.png,1,Mass,train\n");
+  EXPECT_NE(error_of([&] { read_known_rows(folder / "data.csv"); }).find("image a.png has no pixels_xxh64"),
+            std::string::npos);
 }
 
 }  // namespace

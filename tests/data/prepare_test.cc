@@ -227,6 +227,8 @@ TEST_F(Prepare, AFinishedDataSetIsReplacedOnlyWhenTold) {
   expect_contains(error_of([&] { prepare(options_); }), "holds a finished data set already");
   write_file(options_.out / "manifest.json", "{\"format\": \"mine\"}");
   expect_contains(error_of([&] { prepare(options_); }), "is no manifest of a data set");
+  write_file(options_.out / "manifest.json", "{\"format\": 1, \"fingerprint\": []}");
+  expect_contains(error_of([&] { prepare(options_); }), "is no manifest of a data set");
   fs::remove(options_.out / "manifest.json");
   expect_contains(error_of([&] { prepare(options_); }), "images.npy: is there already");
   EXPECT_EQ(text("index.csv"), want.at("index.csv"));

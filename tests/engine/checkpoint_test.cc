@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <regex>
 
 #include "engine/io/file.h"
@@ -86,6 +87,9 @@ TEST(CanonicalName, UnderstandsOtherPrograms) {
       {"module.densenet121.classifier.0.weight", "classifier.weight"},
       {"model.classifier.bias", "classifier.bias"},
       {"state_dict.module.features.norm5.bias", "features.norm5.bias"},
+      {"_orig_mod.features.norm5.bias", "features.norm5.bias"},
+      {"module._orig_mod.features.norm5.bias", "features.norm5.bias"},
+      {"model.features._orig_mod.norm5.bias", "features.norm5.bias"},
       {"densenet.features.norm5.bias", "densenet.features.norm5.bias"},
       {"densenet121", "densenet121"},
       {"module.", ""},
@@ -183,6 +187,25 @@ TEST_F(Checkpoint, RefusesWrongTypes) {
   const std::string text = error_of([&] { match_tensors(file, expected); });
   expect_says(text, "classifier.bias: stored I64 [14], wanted float [14]");
   expect_says(text, "norm.num_batches_tracked: stored I64 [2], wanted one number");
+}
+
+// As a file has them that was converted to one type as a whole.
+TEST_F(Checkpoint, TakesCountersThatAreFloats) {
+  const float count = 7;
+  TensorWriter writer;
+  writer.add("norm.num_batches_tracked", TensorType::kFloat32, {}, &count);
+  writer.write(path_);
+  const TensorFile file = TensorFile::open(path_);
+  EXPECT_NO_THROW(match_tensors(file, std::vector<ExpectedTensor>{{"norm.num_batches_tracked", {}}}));
+}
+
+TEST_F(Checkpoint, NumbersThatAreNotFiniteAreNamed) {
+  const std::vector<double> numbers{1, -INFINITY}, loss{INFINITY};
+  TensorWriter writer;
+  writer.add("progress.losses", TensorType::kFloat64, {1}, loss.data());
+  writer.add("a.weight", TensorType::kFloat64, {2}, numbers.data());
+  writer.write(path_);
+  expect_says(error_of([&] { check_finite(TensorFile::open(path_)); }), "'a.weight' holds -inf");
 }
 
 TEST_F(Checkpoint, AnotherClassifierOnlyWhereAllowed) {

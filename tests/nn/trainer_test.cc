@@ -282,6 +282,17 @@ TEST_P(TrainerTest, AValidationThatIsNotFiniteStopsTheRun) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run/metrics.csv"));
 }
 
+// A checkpoint in the middle of an epoch, after a step that broke the weights: the one before stays.
+TEST_P(TrainerTest, WeightsThatAreNotFiniteAreNotSaved) {
+  TrainOptions o = options();
+  o.schedule.kind = nn::ScheduleKind::kConstant;
+  o.weight_decay = 1e45, o.clip_norm = 0, o.checkpoint_steps = 1;
+  const std::string message = error_of([&] { trainer(o, "run", Begin::kNew).train(never_); });
+  EXPECT_NE(message.find(" by step 1; it is not saved"), std::string::npos) << message;
+  EXPECT_EQ(progress("run").first[1], 0);
+  EXPECT_NO_THROW(trainer(o, "run", Begin::kResume));
+}
+
 TEST_P(TrainerTest, RefusesWeightsThatAreNotFinite) {
   TrainOptions o = options();
   trainer(o, "first", Begin::kNew);
@@ -380,9 +391,15 @@ TEST_P(TrainerTest, OneTrainingAtATime) {
 
 TEST_P(TrainerTest, ARefusalLeavesNoFolderAndReplacesNothing) {
   TrainOptions o = options();
+  o.batch_size = 1;  // and the last maps have one pixel
+  EXPECT_NE(error_of([&] { trainer(o, "run", Begin::kNew); }).find("use a larger batch"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
   o.image_size = 2;  // too small for the network
   EXPECT_THROW(trainer(o, "run", Begin::kNew), Error);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
+  make_folder(folder_ / "made");
+  EXPECT_THROW(trainer(o, "made", Begin::kNew), Error);
+  EXPECT_TRUE(std::filesystem::is_empty(folder_ / "made"));
   trainer(options(), "run", Begin::kNew).train(never_);
   const std::string before = file("run/checkpoint-last.safetensors");
   EXPECT_THROW(trainer(o, "run", Begin::kReplace), Error);
@@ -429,7 +446,7 @@ TEST_P(TrainerTest, OtherDataAreRefusedByName) {
   EXPECT_TRUE(trainer(o, "run", Begin::kResumeOtherData).is_complete());
   const std::string known = file("run/data.csv");
   EXPECT_NE(known.find("00000004_000.png,4,Consolidation,train,"), std::string::npos) << known;
-  // What it was trained on once it was trained on for ever.
+  EXPECT_NO_THROW(trainer(o, "run", Begin::kResume));  // these are its data now
   change(",test\n", ",test\n");
   EXPECT_THROW(trainer(o, "run", Begin::kResume), Error);
 }

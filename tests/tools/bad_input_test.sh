@@ -71,6 +71,27 @@ done
 runs 0 devices --threads "$(($(nproc) + 1))"
 says "more than the $(nproc) cores"
 
+runs 2 predict --run "$work/run" --device cpu --confidence nan "$one"
+runs 2 embed --run "$work/run" --device cpu "$one" --out ""
+
+# A network of which a number is infinite, though it answers; a standard output that cannot be written.
+printf '\000\000\200\177' | dd of="$work/broken/$checkpoint" bs=1 seek=$((8 + header + offset)) conv=notrunc 2> /dev/null
+fails "$one: is not answered by a network of which 'features.norm0.running_var' holds inf" \
+  predict --run "$work/broken" --device cpu "$one"
+"$densetree" devices > /dev/full 2> "$work/err" && fail "a full standard output is not noticed"
+says "standard output cannot be written"
+
+# Without standard streams the first files would take their places.
+"$densetree" prepare --images "$work/xrays/images" --labels "$work/xrays/Data_Entry_2017.csv" --out "$work/streams" --size 32 \
+  <&- >&- 2>&- || fail "prepare failed without standard streams"
+same "$work/data/images.npy" "$work/streams/images.npy"
+
+# A name that CLI11 would take for a list.
+mkdir "$work/lists"
+cp -r "$work/xrays/images" "$work/lists/[a]"
+(cd "$work/lists" && "$densetree" predict --run "$work/run" --device cpu --json "[a]" > "$work/out" 2> "$work/err") || fail "[a] is not read"
+[[ $(wc -l < "$work/out") == 40 ]] || fail "not every image of the folder [a] was answered"
+
 # Names that are no UTF-8.
 odd="$work/$(printf 'R\366ntgen')"
 cp -r "$work/xrays/images" "$odd"

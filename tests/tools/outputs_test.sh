@@ -49,6 +49,12 @@ echo "mine" > mine2/curves/roc.csv
 kept mine2/curves/roc.csv "roc.csv: is there already" "${eval[@]}" --out mine2
 absent mine2/metrics.json
 
+mkdir results/below
+echo "mine" > results/below/scores.csv
+kept results/below/scores.csv "scores.csv: is there already" "${eval[@]}" --out results/below
+mkfifo pipe
+fails "something that is no regular file" plan --arch growth=4,blocks=1,init=8 --batch-size 2 --image-size 32 --draw pipe
+
 # Inputs, by whatever name, whatever is said.
 cp results/scores.csv results/own.csv
 kept results/scores.csv "which this command reads" eval --scores results/scores.csv --labels "$labels" --draws 0 --out results
@@ -63,8 +69,10 @@ ln data/images.npy other.npy
 kept data/images.npy "other.npy would be written over" embed --run run --data data --device cpu --out other.npy --replace
 runs 0 tree --write t.toml
 kept t.toml "which this command reads" tree --tree t.toml --write t.toml --replace
-sed 's/Lung/Lungs/' t.toml > own.toml
+sed 's/Chronic_Lung/Chronic/g' t.toml > own.toml
 kept own.toml "is not what this command writes" tree --write own.toml
+runs 0 tree --tree own.toml --write copy.toml
+runs 0 tree --tree own.toml --write copy.toml
 printf '[tree]\nstandard = 13\n' > settings.toml
 kept settings.toml "which this command reads" --config settings.toml tree --write settings.toml --replace
 kept run/checkpoint-best.safetensors "which this command reads" "${train[@]}" --init run/checkpoint-best.safetensors --out run --replace

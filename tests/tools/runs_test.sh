@@ -67,6 +67,36 @@ until_true third
 kill -TERM "$pid"
 ends_with 130
 
+# A run that was moved still has its tree.
+runs 0 tree --standard 13 --write 13.toml
+runs 0 train "${settings[@]}" --tree 13.toml --epochs 1 --out planted
+mv planted replanted
+runs 0 train --resume --device cpu --threads 1 --data data --out replanted --epochs 2
+
+# A run whose last checkpoint was deleted is not begun over the best one.
+cp -r replanted no-last
+rm no-last/checkpoint-last.safetensors
+cp no-last/checkpoint-best.safetensors best
+fails "checkpoint-last.safetensors is missing" train --resume --device cpu --data data --out no-last
+fails "holds a run already" train "${settings[@]}" --epochs 1 --out no-last
+same best no-last/checkpoint-best.safetensors
+
+# A run that was moved away under its training: nothing is written into another that took its name.
+begin away
+kill -STOP "$pid"
+mv away moved-away
+runs 0 train "${settings[@]}" --epochs 1 --out away
+kill -CONT "$pid"
+ends_with 1
+grep -q "was moved away" away.err || fail "a run that was moved away is not noticed"
+[[ $(epochs away) == 1 ]] || fail "a training wrote into another run"
+
+# Weights of a run that has seen the images of a test are no way around.
+runs 0 prepare --images xrays/images --labels "$labels" --size 32 --out turned --split-seed 77
+runs 0 train "${settings[@]}" --epochs 1 --out base
+runs 0 train "${settings[@]}" --data turned --epochs 1 --out from-base --init base/checkpoint-best.safetensors
+fails "stood elsewhere in the split" eval --run from-base --data turned --device cpu --draws 0 --out r-from-base
+
 # Two at once. The second is refused, whatever it is asked to do; the lock goes with its owner, however that ends.
 begin two
 kill -STOP "$pid"
@@ -128,10 +158,14 @@ runs 0 "${evaluate[@]}" --data data
 cp -r trained moved
 runs 0 train --resume --other-split --device cpu --threads 1 --data split --out moved --epochs 2
 says "goes on with other data"
+runs 0 train --resume --device cpu --threads 1 --data split --out moved --epochs 3
 fails "stood elsewhere in the split" "${evaluate[@]}" --run moved --data data --split val  # some are for training now
 rm trained/data.csv
 runs 0 "${evaluate[@]}" --data split
 says "does not say which images"
+
+runs 2 eval --scores results/scores.csv --labels "$labels" --verify --out results2
+runs 2 calibrate --scores results/scores.csv --labels "$labels" --other-split --out c3.json
 
 # Data that were changed after they were prepared.
 cp -r data changed
