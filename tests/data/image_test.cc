@@ -115,12 +115,13 @@ TEST(Image, EveryTruncationIsAnError) {
   }
 }
 
-// But for what a chunk that is not used says of itself.
+// But for what a chunk that is not used says of itself, and the checksum of the last chunk, which holds nothing and
+// which libpng 1.6.48 does not look at.
 TEST(Image, EveryDamagedByteIsAnError) {
   const Source source = noise(20, 10, 8, PNG_COLOR_TYPE_GRAY);
   const std::string file = png_of(source);
   const std::size_t gamma = file.find("gAMA");
-  for (std::size_t i = 0; i < file.size(); ++i) {
+  for (std::size_t i = 0; i < file.size() - 4; ++i) {
     std::string damaged = file;
     damaged[i] = static_cast<char>(damaged[i] ^ 0x10);
     if (i >= gamma && i < gamma + 12 && i != gamma + 2) {  // there an M becomes a ], which no name has
