@@ -9,6 +9,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char *kTree = "tree.toml", *kData = "data.csv", *kConfig = "config.toml",
+                     *kImplementations = "implementations.txt", *kMetrics = "metrics.csv",
+                     *kLast = "checkpoint-last.safetensors", *kBest = "checkpoint-best.safetensors";
+
 constexpr std::ptrdiff_t kTrained = 3;  // of run_files(): what training made
 
 bool to_resume(Begin begin) {
@@ -35,7 +39,7 @@ void check_not_begun(const fs::path& run, Begin begin) {
 const fs::path& checked(const fs::path& run, Begin begin) {
   check(!run.empty(), "the run's folder has no name; give --out");
   if (to_resume(begin)) {
-    check(fs::exists(run / "config.toml"), "{} is not a run to resume: it has no config.toml", run.string());
+    check(fs::exists(run / kConfig), "{} is not a run to resume: it has no config.toml", run.string());
   }
   const bool is_run = fs::exists(lock_of(run)) || fs::exists(run_files(run).front());
   if (is_run) {
@@ -80,6 +84,22 @@ void RunFolder::clear() {
   }
 }
 
+fs::path RunFolder::config() const {
+  return path_ / kConfig;
+}
+fs::path RunFolder::implementations() const {
+  return path_ / kImplementations;
+}
+fs::path RunFolder::metrics() const {
+  return path_ / kMetrics;
+}
+fs::path RunFolder::last() const {
+  return path_ / kLast;
+}
+fs::path RunFolder::best() const {
+  return path_ / kBest;
+}
+
 RunFolder::~RunFolder() {
   const std::vector<fs::path> files = run_files(path_);
   std::error_code ignored;
@@ -92,26 +112,19 @@ RunFolder::~RunFolder() {
 }
 
 fs::path run_tree(const fs::path& run) {
-  return run / "tree.toml";
+  return run / kTree;
 }
 
 fs::path run_data(const fs::path& run) {
-  return run / "data.csv";
+  return run / kData;
 }
 
 std::vector<fs::path> run_files(const fs::path& run) {
-  std::vector<fs::path> files;
-  for (const char* name : {"checkpoint-last.safetensors", "checkpoint-best.safetensors", "metrics.csv",
-                           "implementations.txt", "config.toml"}) {
-    files.push_back(run / name);
-  }
-  files.push_back(run_data(run));
-  files.push_back(run_tree(run));
-  return files;
+  return {run / kLast, run / kBest, run / kMetrics, run / kImplementations, run / kConfig, run / kData, run / kTree};
 }
 
 fs::path trained_weights(const fs::path& run) {
-  for (const char* name : {"checkpoint-best.safetensors", "checkpoint-last.safetensors"}) {
+  for (const char* name : {kBest, kLast}) {
     if (fs::exists(run / name)) {
       return run / name;
     }

@@ -49,11 +49,11 @@ class RunFolder {
   bool resumes() const { return resumes_; }  // there is a checkpoint to go on from
   std::filesystem::path tree() const { return run_tree(path_); }
   std::filesystem::path data() const { return run_data(path_); }
-  std::filesystem::path config() const { return path_ / "config.toml"; }
-  std::filesystem::path implementations() const { return path_ / "implementations.txt"; }
-  std::filesystem::path metrics() const { return path_ / "metrics.csv"; }
-  std::filesystem::path last() const { return path_ / "checkpoint-last.safetensors"; }
-  std::filesystem::path best() const { return path_ / "checkpoint-best.safetensors"; }
+  std::filesystem::path config() const;
+  std::filesystem::path implementations() const;
+  std::filesystem::path metrics() const;
+  std::filesystem::path last() const;
+  std::filesystem::path best() const;
 
  private:
   std::filesystem::path path_;

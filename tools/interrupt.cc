@@ -27,17 +27,13 @@ bool is_ignored(int signal) {
 }  // namespace
 
 Requests& requests() {
-  static const bool installed = [] {
-    for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) {
-      handle(signal, on_signal);
-    }
-    if (!is_ignored(SIGHUP)) {
-      handle(SIGHUP, on_signal);
-    }
-    handle(SIGPIPE, SIG_IGN);
-    return true;
-  }();
-  static_cast<void>(installed);
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) {
+    handle(signal, on_signal);
+  }
+  if (!is_ignored(SIGHUP)) {
+    handle(SIGHUP, on_signal);
+  }
+  handle(SIGPIPE, SIG_IGN);
   return asked;
 }
 
