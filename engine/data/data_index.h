@@ -33,7 +33,7 @@ std::vector<DataRow> parse_data_index(std::string_view text, const std::string& 
 // parse_data_index().
 std::vector<DataRow> read_known_rows(const std::filesystem::path& file);
 
-// Both: `rows`, of which an image that `known` has for training or validation stays there, and what is known besides.
+// The rows of both. An image that `known` has for training or validation keeps that side, whatever `rows` says.
 std::vector<DataRow> united(std::span<const DataRow> known, std::span<const DataRow> rows);
 
 // Whether a run that was trained on the rows `known` has seen images of `rows`, recognised by their pixels, on another

@@ -38,8 +38,7 @@ class RowStore {
 
   // Of the pixels of rows that were taken, in order: their hashes.
   std::vector<std::uint64_t> hashes() const;
-  // All rows are finished: what is left of them is the file that is wanted. Where some were rejected the others are
-  // moved together; a crash meanwhile loses the work.
+  // When every row is finished: removes the rejected ones from the file, in place. A crash meanwhile loses the work.
   void finish();
   std::uint64_t hash() const;                         // of that file, finished
   void publish(const std::filesystem::path& images);  // gives it this name
