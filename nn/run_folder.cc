@@ -9,7 +9,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char *kTree = "tree.toml", *kData = "data.csv", *kConfig = "config.toml",
+constexpr const char *kLock = ".densetree-lock", *kTree = "tree.toml", *kData = "data.csv", *kConfig = "config.toml",
                      *kImplementations = "implementations.txt", *kMetrics = "metrics.csv",
                      *kLast = "checkpoint-last.safetensors", *kBest = "checkpoint-best.safetensors";
 
@@ -20,7 +20,7 @@ bool to_resume(Begin begin) {
 }
 
 fs::path lock_of(const fs::path& run) {
-  return run / ".densetree-lock";
+  return run / kLock;
 }
 
 // Whether there is something of a run that training made: then nothing is begun over it.
@@ -66,16 +66,24 @@ bool make(const fs::path& run) {
 RunFolder::RunFolder(const fs::path& path, Begin begin)
     : path_(checked(path, begin)),
       is_new_(make(path)),
-      lock_(lock_of(path), fmt::format("another training is at work in {}", path.string())),
+      folder_(path),
+      lock_(folder_, kLock, fmt::format("another training is at work in {}", path.string())),
       resumes_(to_resume(begin) && has_begun(path)) {
   check_not_begun(path, begin);  // by another process, before the lock was ours
   check(!resumes_ || fs::exists(last()), "{} is missing: the run cannot go on; begin a new one, perhaps with --init {}",
         last().string(), best().string());
 }
 
-void RunFolder::check_lock() const {
+AtomicFile RunFolder::open(const fs::path& file) const {
   check(lock_.holds(), "{} was moved away or replaced while it was trained; nothing more is written there",
         path_.string());
+  return AtomicFile(folder_, file.filename().string());
+}
+
+void RunFolder::write(const fs::path& path, std::string_view text) const {
+  AtomicFile file = open(path);
+  file.write(text);
+  file.commit();
 }
 
 void RunFolder::clear() {

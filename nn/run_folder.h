@@ -40,8 +40,10 @@ class RunFolder {
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
-  // Throws Error where the folder is another one by now: it was moved away, say.
-  void check_lock() const;
+  // A file of the run, to be written. Whatever happens, it is made in the folder that is locked. Throws Error where
+  // that has another name by now: it was moved away, say.
+  AtomicFile open(const std::filesystem::path& file) const;
+  void write(const std::filesystem::path& file, std::string_view text) const;
   // Removes all of a run but the lock: what is there is replaced from here on.
   void clear();
 
@@ -58,6 +60,7 @@ class RunFolder {
  private:
   std::filesystem::path path_;
   bool is_new_ = false;  // the folder was made here
+  Folder folder_;
   FileLock lock_;
   bool resumes_ = false;
 };

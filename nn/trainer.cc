@@ -174,7 +174,7 @@ Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions opti
   if (run_.resumes()) {
     check_same_settings(run_.config(), settings);
     const bool same_data = restore(begin == Begin::kResumeOtherData);
-    write_file(run_.config(), settings);  // with the epochs that it has now
+    run_.write(run_.config(), settings);  // with the epochs that it has now
     if (!same_data) {
       save(run_.last(), true);  // so that it goes on with these from here on
     }
@@ -194,14 +194,14 @@ Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions opti
   }
   run_.clear();
   if (!options_.tree.empty()) {
-    write_file(run_.tree(), options_.tree);
+    run_.write(run_.tree(), options_.tree);
   }
   std::vector<data::DataRow> rows = dataset.rows_with_pixels(dataset.all_rows());
   if (!options_.init.empty() && fs::exists(run_data(fs::path(options_.init).parent_path()))) {
     rows = data::united(data::read_known_rows(run_data(fs::path(options_.init).parent_path())), rows);
   }
-  write_file(run_.data(), data::data_index_csv(rows));
-  write_file(run_.config(), settings);
+  run_.write(run_.data(), data::data_index_csv(rows));
+  run_.write(run_.config(), settings);
   write_implementations();
   save(run_.last(), true);  // a kill during the first epoch is resumed like any other
 }
@@ -220,7 +220,7 @@ void Trainer::write_implementations() const {
     note(fmt::format("other implementations of convolutions than before, so last bits may differ; see {}",
                      run_.implementations().string()));
   }
-  write_file(run_.implementations(), here);
+  run_.write(run_.implementations(), here);
 }
 
 bool Trainer::is_complete() const {
@@ -367,17 +367,16 @@ bool Trainer::finish_epoch(Requests& requests, double seconds, double waiting) {
 }
 
 void Trainer::write_metrics() const {
-  run_.check_lock();
   std::string text;
   for (const std::string& row : rows_) {
     text += row;
   }
-  write_file(run_.metrics(), text);
+  run_.write(run_.metrics(), text);
 }
 
 void Trainer::save(const fs::path& path, bool state) {
   const Range range(model_.device(), "save");
-  run_.check_lock();
+  AtomicFile file = run_.open(path);
   CheckpointMeta meta{
       .arch = options_.arch.name,
       .labels = options_.labels.names(),
@@ -409,7 +408,7 @@ void Trainer::save(const fs::path& path, bool state) {
     writer.add(kCounters, TensorType::kInt64, {static_cast<std::int64_t>(counters.size())}, counters.data());
     writer.add(kLosses, TensorType::kFloat64, {static_cast<std::int64_t>(losses.size())}, losses.data());
   }
-  writer.write(path);
+  writer.write(file);
 }
 
 // Returns whether the data are those of before.
@@ -457,7 +456,7 @@ bool Trainer::is_same_data(const CheckpointMeta& meta, bool any_data) {
         "insist with --other-split",
         dataset_.folder().string(), run_.path().string(),
         conflict.empty() ? "its images or patients are others" : conflict);
-  write_file(run_.data(), data::data_index_csv(data::united(known, rows)));
+  run_.write(run_.data(), data::data_index_csv(data::united(known, rows)));
   return false;
 }
 

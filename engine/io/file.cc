@@ -77,18 +77,24 @@ std::string read_raw(const fs::path& path, std::uint64_t max_bytes) {
   }
 }
 
-// Whether this is the name of the open file.
-bool is_named(int file, const fs::path& path) {
+// Whether the open file has this name, relative to an open folder or to the current one (AT_FDCWD).
+bool is_named(int file, int folder, const fs::path& name) {
   struct stat ours {
   }, named{};
-  return ::fstat(file, &ours) == 0 && ::stat(path.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
+  return ::fstat(file, &ours) == 0 && ::fstatat(folder, name.c_str(), &named, 0) == 0 && ours.st_ino == named.st_ino &&
          ours.st_dev == named.st_dev;
 }
 
 // Locks an open file, unless somebody else has it or it has lost its name to another file meanwhile. Where a file
 // system knows no locks, there is none.
-bool take_lock(int file, const fs::path& path) {
-  return (::flock(file, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) && is_named(file, path);
+bool take_lock(int file, const Folder& folder, const std::string& name) {
+  return (::flock(file, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) && is_named(file, folder.descriptor(), name);
+}
+
+// Whether something that is no regular file has this name.
+bool is_irregular(const Folder& folder, const std::string& name) {
+  struct stat status {};
+  return ::fstatat(folder.descriptor(), name.c_str(), &status, 0) == 0 && !S_ISREG(status.st_mode);
 }
 
 // Unpacks one or several gzip members.
@@ -157,20 +163,40 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+Folder::Folder(const fs::path& path) : Folder(path, fmt::format("cannot open the folder {}", path.string())) {}
+
+Folder::Folder(const fs::path& path, std::string_view failure) : path_(path) {
+  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor_ < 0 && errno == EACCES) {  // one may write in a folder that one may not list
+    descriptor_ = ::open(path_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  }
+  check(descriptor_ >= 0, "{}: {}", failure, SystemReason{});
+}
+
+Folder::Folder(const Folder& other) : path_(other.path_), descriptor_(::fcntl(other.descriptor_, F_DUPFD_CLOEXEC, 0)) {
+  check(descriptor_ >= 0, "cannot open the folder {} again: {}", path_.string(), SystemReason{});
+}
+
+Folder::~Folder() {
+  ::close(descriptor_);
+}
+
+AtomicFile::AtomicFile(const fs::path& path)
+    : AtomicFile(Folder(folder_of(path), fmt::format("cannot write {}", path.string())), path.filename().string()) {}
+
 // The aside file has one fixed name, so that a killed process leaves one at most and the next writer takes it over;
 // a lock keeps two live writers apart. It is held until after the rename.
-AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
-  check(path_.has_filename(), "cannot write '{}': it is not a file name", path_.string());
-  std::error_code error;
-  const fs::file_status status = fs::status(path_, error);
-  check(!fs::exists(status) || fs::is_regular_file(status),
-        "cannot write {}: something that is no regular file has "
-        "that name",
+AtomicFile::AtomicFile(const Folder& folder, const std::string& name)
+    : folder_(folder),
+      name_(name),
+      aside_(fmt::format(".{}.partial", name)),
+      path_((folder.path() / name).lexically_normal()) {
+  check(!name.empty(), "cannot write '{}': it is not a file name", path_.string());
+  check(!is_irregular(folder, name), "cannot write {}: something that is no regular file has that name",
         path_.string());
-  aside_ = folder_of(path_) / fmt::format(".{}.partial", path_.filename().string());
-  file_ = ::open(aside_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  file_ = ::openat(folder_.descriptor(), aside_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
   check(file_ >= 0, "cannot write {}: {}", path_.string(), SystemReason{});
-  const bool taken = !take_lock(file_, aside_);
+  const bool taken = !take_lock(file_, folder_, aside_);
   if (taken || ::ftruncate(file_, 0) != 0) {
     const std::string why = taken ? "another writer is at it" : reason(errno);
     ::close(file_);
@@ -179,7 +205,7 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
 }
 
 AtomicFile::~AtomicFile() {
-  if (!committed_) ::unlink(aside_.c_str());
+  if (!committed_) ::unlinkat(folder_.descriptor(), aside_.c_str(), 0);
   ::close(file_);
 }
 
@@ -197,24 +223,25 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
 void AtomicFile::commit() {
   check(!committed_, "cannot commit {} twice", path_.string());
   check(::fsync(file_) == 0, "cannot write {}: {}", path_.string(), SystemReason{});
-  check(::rename(aside_.c_str(), path_.c_str()) == 0, "cannot name {}: {}", path_.string(), SystemReason{});
+  check(::renameat(folder_.descriptor(), aside_.c_str(), folder_.descriptor(), name_.c_str()) == 0,
+        "cannot name {}: {}", path_.string(), SystemReason{});
   committed_ = true;
-  const Descriptor folder(folder_of(path_), O_RDONLY | O_DIRECTORY);
-  check(!folder.ok() || ::fsync(folder.number()) == 0 || errno == EINVAL, "cannot sync the folder of {}: {}",
+  check(::fsync(folder_.descriptor()) == 0 || errno == EINVAL || errno == EBADF, "cannot sync the folder of {}: {}",
         path_.string(), SystemReason{});
 }
 
-FileLock::FileLock(const fs::path& path, const std::string& busy) : path_(path) {
-  file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  check(file_ >= 0, "cannot write {}: {}", path.string(), SystemReason{});
-  if (!take_lock(file_, path)) {
+FileLock::FileLock(const Folder& folder, const std::string& name, const std::string& busy)
+    : path_(folder.path() / name) {
+  file_ = ::openat(folder.descriptor(), name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  check(file_ >= 0, "cannot write {}: {}", path_.string(), SystemReason{});
+  if (!take_lock(file_, folder, name)) {
     ::close(file_);
     fail("{}", busy);
   }
 }
 
 bool FileLock::holds() const {
-  return is_named(file_, path_);
+  return is_named(file_, AT_FDCWD, path_);
 }
 
 FileLock::~FileLock() {

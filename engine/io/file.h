@@ -34,11 +34,31 @@ struct SystemReason {
   std::string describe() const;
 };
 
+// A folder that is open: files made in it stay in it when it is moved.
+class Folder {
+ public:
+  explicit Folder(const std::filesystem::path& path);  // throws Error naming it
+  ~Folder();
+  Folder(const Folder& other);
+  Folder& operator=(const Folder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }  // that it was opened by
+  int descriptor() const { return descriptor_; }
+
+ private:
+  friend class AtomicFile;
+  Folder(const std::filesystem::path& path, std::string_view failure);
+
+  std::filesystem::path path_;
+  int descriptor_;
+};
+
 // Writes aside, syncs, renames on commit(). The destructor of an uncommitted file removes what was written.
 // Every failure (unwritable folder, full disk) is an Error naming the final path and the system's reason.
 class AtomicFile {
  public:
-  explicit AtomicFile(std::filesystem::path path);
+  explicit AtomicFile(const std::filesystem::path& path);
+  AtomicFile(const Folder& folder, const std::string& name);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -46,9 +66,12 @@ class AtomicFile {
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
   void commit();  // flush, fsync, rename, fsync the folder
+  const std::filesystem::path& path() const { return path_; }
 
  private:
-  std::filesystem::path path_, aside_;
+  Folder folder_;
+  std::string name_, aside_;
+  std::filesystem::path path_;  // for messages
   int file_ = -1;
   bool committed_ = false;
 };
@@ -58,12 +81,12 @@ class FileLock {
  public:
   // Throws Error with the text `busy` where somebody else holds it, and one that names the file where it cannot be
   // made.
-  FileLock(const std::filesystem::path& path, const std::string& busy);
+  FileLock(const Folder& folder, const std::string& name, const std::string& busy);
   ~FileLock();
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
-  bool holds() const;  // the name is still that of the file that is locked
+  bool holds() const;  // the path is still that of the file that is locked
 
  private:
   std::filesystem::path path_;

@@ -355,16 +355,15 @@ std::string TensorWriter::header() const {
   return text;
 }
 
-void TensorWriter::write(const std::filesystem::path& path) const {
+void TensorWriter::write(AtomicFile& file) const {
   std::string text;
   try {
     text = header();
   } catch (const json::exception& error) {
-    fail("{}: a tensor's name or the metadata is not valid UTF-8: {}", path.string(), error.what());
+    fail("{}: a tensor's name or the metadata is not valid UTF-8: {}", file.path().string(), error.what());
   }
-  check(text.size() <= kMaxHeaderBytes, "{}: a header of {} bytes is more than the format's {}", path.string(),
+  check(text.size() <= kMaxHeaderBytes, "{}: a header of {} bytes is more than the format's {}", file.path().string(),
         text.size(), kMaxHeaderBytes);
-  AtomicFile file(path);
   const std::uint64_t length = text.size();
   file.write(&length, sizeof length);
   file.write(text);
@@ -372,6 +371,11 @@ void TensorWriter::write(const std::filesystem::path& path) const {
     file.write(tensor.bytes.data(), tensor.bytes.size());
   }
   file.commit();
+}
+
+void TensorWriter::write(const std::filesystem::path& path) const {
+  AtomicFile file(path);
+  write(file);
 }
 
 }  // namespace densetree

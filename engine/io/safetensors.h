@@ -69,6 +69,7 @@ class TensorWriter {
   // `data` holds the shape's elements in C order and must stay alive until write(). A second tensor of the same name,
   // the reserved name "__metadata__" or a negative dimension is an Error.
   void add(const std::string& name, TensorType type, const TensorShape& shape, const void* data);
+  void write(AtomicFile& file) const;  // and commits it
   void write(const std::filesystem::path& path) const;
 
  private:

@@ -79,6 +79,45 @@ TEST_F(FileTest, TakesOverWhatAKilledWriterLeft) {
   EXPECT_EQ(files(), 1u);
 }
 
+// A folder that is moved takes the files with it that are being written there; another of its name is left alone.
+TEST_F(FileTest, FilesStayInTheirFolder) {
+  const fs::path here = folder_ / "here", there = folder_ / "there";
+  make_folder(here);
+  const Folder folder(here);
+  const FileLock lock(folder, "lock", "busy");
+  EXPECT_EQ(error_of([&] { FileLock(folder, "lock", "busy"); }), "busy");
+  AtomicFile begun(here / "a.txt");
+  begun.write("a");
+  EXPECT_TRUE(lock.holds());
+  fs::rename(here, there);
+  EXPECT_FALSE(lock.holds());
+  make_folder(here);
+  write_file(here / "lock", "");
+  EXPECT_FALSE(lock.holds());
+  begun.commit();
+  AtomicFile later(folder, "b.txt");
+  later.commit();
+  EXPECT_EQ(read_file(there / "a.txt"), "a");
+  EXPECT_TRUE(fs::exists(there / "b.txt"));
+  EXPECT_FALSE(fs::exists(here / "a.txt") || fs::exists(here / "b.txt"));
+}
+
+TEST_F(FileTest, FoldersThatMayNotBeListed) {
+  constexpr uid_t kNobody = 65534;
+  const bool is_root = ::geteuid() == 0;  // who may list every folder
+  if (is_root) {
+    ASSERT_EQ(::chown(folder_.c_str(), kNobody, static_cast<gid_t>(-1)) + ::seteuid(kNobody), 0);
+  }
+  fs::permissions(folder_, fs::perms::owner_write | fs::perms::owner_exec);
+  EXPECT_THROW(files(), fs::filesystem_error);
+  write_file(folder_ / "a.txt", "a");
+  EXPECT_EQ(read_file(folder_ / "a.txt"), "a");
+  fs::permissions(folder_, fs::perms::owner_all);
+  if (is_root) {
+    ASSERT_EQ(::seteuid(0), 0);
+  }
+}
+
 // A file size limit behaves as a full disk does: write() fails in the middle.
 TEST_F(FileTest, FullDiskIsAnErrorAndLeavesTheOldFile) {
   const fs::path path = folder_ / "a.bin";
