@@ -16,7 +16,7 @@
 #endif
 
 namespace {
-std::atomic<std::int64_t> count{0}, cpp_count{0}, onednn_count{0};
+std::atomic<std::int64_t> count{0}, cpp_count{0}, onednn_count{0}, in_use{0};
 
 // The addresses of oneDNN's code. Found before main(): nothing that is counted runs earlier.
 struct Range {
@@ -35,10 +35,11 @@ int find_onednn(dl_phdr_info* library, std::size_t, void*) {
   }
   return 1;
 }
-const int found = dl_iterate_phdr(find_onednn, nullptr);
+const int kFound = dl_iterate_phdr(find_onednn, nullptr);
 
 void count_one(const void* caller) {
   ++count;
+  ++in_use;
   const auto address = reinterpret_cast<std::uintptr_t>(caller);
   onednn_count += address >= onednn.begin && address < onednn.end;
 }
@@ -47,7 +48,7 @@ void count_one(const void* caller) {
 namespace densetree::test {
 
 bool counts_allocations() {
-  return DENSETREE_COUNTS_ALLOCATIONS != 0 && found != 0;
+  return DENSETREE_COUNTS_ALLOCATIONS != 0 && kFound != 0;
 }
 std::int64_t allocations() {
   return count.load();
@@ -57,6 +58,9 @@ std::int64_t cpp_allocations() {
 }
 std::int64_t onednn_allocations() {
   return onednn_count.load();
+}
+std::int64_t blocks_in_use() {
+  return in_use.load();
 }
 
 }  // namespace densetree::test
@@ -83,6 +87,7 @@ void* calloc(std::size_t number, std::size_t size) {
 }
 void* realloc(void* memory, std::size_t size) {
   count_one(__builtin_return_address(0));
+  in_use -= memory != nullptr;  // one block for another
   return __libc_realloc(memory, size);
 }
 void* memalign(std::size_t alignment, std::size_t size) {
@@ -99,6 +104,7 @@ int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
   return *memory ? 0 : ENOMEM;
 }
 void free(void* memory) {
+  in_use -= memory != nullptr;
   __libc_free(memory);
 }
 

@@ -14,5 +14,7 @@ std::int64_t allocations();
 std::int64_t cpp_allocations();
 // Of all of them the ones that oneDNN asked for.
 std::int64_t onednn_allocations();
+// Blocks that were taken and not given back. Unlike the bytes in use, they do not depend on how the heap is cut up.
+std::int64_t blocks_in_use();
 
 }  // namespace densetree::test

@@ -1,8 +1,6 @@
 // Book, freeze, run: after a model is made, nothing is allocated on the device, and the host allocates only what oneDNN
 // takes by itself in each call, given back at once. On a GPU the driver allocates on the host as it likes, so there
 // what C++ allocates is counted, and from the third step on, a captured one, it is nothing.
-#include <malloc.h>
-
 #include <algorithm>
 
 #include "tests/nn/allocation_counter.h"
@@ -44,10 +42,9 @@ TEST_P(AllocationTest, PlanningAllocatesNothingOnTheDevice) {
 }
 
 // One training step's allocations on the host, by oneDNN and by everybody else, those by operator new among both, and
-// the heap in use after it.
+// the blocks in use after it.
 struct HostCost {
-  std::int64_t by_onednn, by_others, cpp;
-  std::size_t in_use;
+  std::int64_t by_onednn, by_others, cpp, in_use;
 };
 std::vector<HostCost> host_cost(nn::Model& model, std::size_t steps) {
   const std::vector<float> input = random_input(model.options(), 1), targets = random_targets(model.options(), 2);
@@ -58,7 +55,7 @@ std::vector<HostCost> host_cost(nn::Model& model, std::size_t steps) {
     model.set_targets(targets);
     model.train_step({.clip_norm = 1});
     const std::int64_t by_onednn = onednn_allocations() - onednn_before;
-    c = {by_onednn, allocations() - before - by_onednn, cpp_allocations() - cpp_before, ::mallinfo2().uordblks};
+    c = {by_onednn, allocations() - before - by_onednn, cpp_allocations() - cpp_before, blocks_in_use()};
   }
   return cost;
 }
