@@ -117,7 +117,10 @@ for _ in $(seq 100); do
 done
 kill -KILL -- "-$killed"
 wait "$killed" 2> /dev/null
-for process in $(running "$work/hung/bin/densetree"); do kill -KILL "$process"; done
+# A stage is a process group of its own, and may not have started its program yet.
+for what in "--out $work/killed" "$work/hung/bin/densetree"; do
+  for process in $(running "$what"); do kill -KILL "$process" 2> /dev/null; done
+done
 holds "$work/killed" 'stages["environment"]["status"] == "passed" and "results/stages/environment.json" in archive'
 holds "$work/killed" 'stages["determinism"]["status"] == stages["move"]["status"] == "not run"'
 holds "$work/killed" 'stages["determinism"]["why_skipped"] == "had begun" != stages["move"]["why_skipped"]'
