@@ -74,9 +74,13 @@ RunFolder::RunFolder(const fs::path& path, Begin begin)
         last().string(), best().string());
 }
 
-AtomicFile RunFolder::open(const fs::path& file) const {
+void RunFolder::check_lock() const {
   check(lock_.holds(), "{} was moved away or replaced while it was trained; nothing more is written there",
         path_.string());
+}
+
+AtomicFile RunFolder::open(const fs::path& file) const {
+  check_lock();
   return AtomicFile(folder_, file.filename().string());
 }
 
@@ -87,8 +91,9 @@ void RunFolder::write(const fs::path& path, std::string_view text) const {
 }
 
 void RunFolder::clear() {
+  check_lock();
   for (const fs::path& file : run_files(path_)) {
-    fs::remove(file);
+    folder_.remove(file.filename().string());
   }
 }
 
@@ -109,6 +114,9 @@ fs::path RunFolder::best() const {
 }
 
 RunFolder::~RunFolder() {
+  if (!lock_.holds()) {
+    return;  // what lies there by now is another's
+  }
   const std::vector<fs::path> files = run_files(path_);
   std::error_code ignored;
   if (std::none_of(files.begin(), files.end(), [&](const fs::path& file) { return fs::exists(file, ignored); })) {

@@ -44,7 +44,7 @@ class RunFolder {
   // that has another name by now: it was moved away, say.
   AtomicFile open(const std::filesystem::path& file) const;
   void write(const std::filesystem::path& file, std::string_view text) const;
-  // Removes all of a run but the lock: what is there is replaced from here on.
+  // Removes all of a run but the lock: what is there is replaced from here on. Throws Error as open() does.
   void clear();
 
   const std::filesystem::path& path() const { return path_; }
@@ -58,6 +58,8 @@ class RunFolder {
   std::filesystem::path best() const;
 
  private:
+  void check_lock() const;
+
   std::filesystem::path path_;
   bool is_new_ = false;  // the folder was made here
   Folder folder_;

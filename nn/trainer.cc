@@ -376,7 +376,6 @@ void Trainer::write_metrics() const {
 
 void Trainer::save(const fs::path& path, bool state) {
   const Range range(model_.device(), "save");
-  AtomicFile file = run_.open(path);
   CheckpointMeta meta{
       .arch = options_.arch.name,
       .labels = options_.labels.names(),
@@ -408,6 +407,7 @@ void Trainer::save(const fs::path& path, bool state) {
     writer.add(kCounters, TensorType::kInt64, {static_cast<std::int64_t>(counters.size())}, counters.data());
     writer.add(kLosses, TensorType::kFloat64, {static_cast<std::int64_t>(losses.size())}, losses.data());
   }
+  AtomicFile file = run_.open(path);
   writer.write(file);
 }
 

@@ -181,6 +181,11 @@ Folder::~Folder() {
   ::close(descriptor_);
 }
 
+void Folder::remove(const std::string& name) const {
+  check(::unlinkat(descriptor_, name.c_str(), 0) == 0 || errno == ENOENT, "cannot remove {}: {}",
+        (path_ / name).string(), SystemReason{});
+}
+
 AtomicFile::AtomicFile(const fs::path& path)
     : AtomicFile(Folder(folder_of(path), fmt::format("cannot write {}", path.string())), path.filename().string()) {}
 

@@ -44,6 +44,7 @@ class Folder {
 
   const std::filesystem::path& path() const { return path_; }  // that it was opened by
   int descriptor() const { return descriptor_; }
+  void remove(const std::string& name) const;  // a file in it, where there is one; throws Error
 
  private:
   friend class AtomicFile;

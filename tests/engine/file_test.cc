@@ -98,6 +98,9 @@ TEST_F(FileTest, FilesStayInTheirFolder) {
   begun.commit();
   AtomicFile later(folder, "b.txt");
   later.commit();
+  folder.remove("lock");
+  folder.remove("lock");  // it is gone already
+  EXPECT_TRUE(fs::exists(here / "lock"));
   EXPECT_EQ(read_file(there / "a.txt"), "a");
   EXPECT_TRUE(fs::exists(there / "b.txt"));
   EXPECT_FALSE(fs::exists(here / "a.txt") || fs::exists(here / "b.txt"));
