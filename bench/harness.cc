@@ -65,7 +65,8 @@ RandomTensor::RandomTensor(Device& device, const Shape& shape, Use use, DType ty
       view(make_view(buffer.as(), shape, device.layout(use), type)) {
   if (type == DType::kBFloat16) {  // the same numbers, rounded
     const RandomTensor wide(device, shape, use);
-    device.copy_view(wide.view, view);  // `wide` is released when this is done
+    const op::Copy copy{wide.view, view};
+    device.prepare(copy)->run(copy, nullptr);  // `wide` is released when this is done
   }
 }
 

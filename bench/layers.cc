@@ -33,6 +33,30 @@ void time_loop(State& state, Device& device, double bytes, double flops, const s
   }
 }
 
+// An operation with the kernel and the workspace that run it.
+class Prepared {
+ public:
+  Prepared(Device& device, const Operation& operation)
+      : operation_(operation), kernel_(prepare(device, operation)), workspace_(device, kernel_->workspace_bytes()) {}
+  void run() const { kernel_->run(operation_, workspace_.as()); }
+
+ private:
+  static std::unique_ptr<Kernel> prepare(Device& device, const Operation& operation) {
+    std::vector<Refusal> refusals;
+    auto kernel = device.prepare(operation, &refusals);
+    check(kernel != nullptr, "{} {}: nothing computes it", name_of(operation), describe(operation));
+    return kernel;
+  }
+  Operation operation_;
+  std::unique_ptr<Kernel> kernel_;
+  Buffer workspace_;
+};
+
+void time_operation(State& state, Device& device, double bytes, double flops, const Operation& operation) {
+  const Prepared prepared(device, operation);
+  time_loop(state, device, bytes, flops, [&] { prepared.run(); });
+}
+
 void add(const std::string& name, const std::function<void(State&)>& body) {
   benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMillisecond)->UseManualTime();
 }
@@ -51,38 +75,30 @@ DType type_of(Precision precision) {
 
 // ---- Convolutions
 
-enum class Pass { kForward, kBackwardData, kBackwardWeights };
-
-void time_convolution(State& state, Device& device, const ConvolutionShape& shape, Pass pass) {
-  const auto convolution = device.make_convolution(shape);
-  const DType type = type_of(shape.precision);
-  const RandomTensor x(device, shape.input, shape.input_use, type), y(device, shape.output(), shape.output_use, type);
-  const Buffer w(device, shape.weights() * sizeof(float)), workspace(device, convolution->workspace_bytes());
-  const Shape out = shape.output();
-  const double flops = 2.0 * static_cast<double>(shape.weights()) * static_cast<double>(out.n * out.pixels());
-  time_loop(state, device, 0, flops, [&] {
-    switch (pass) {
-      case Pass::kForward:
-        return convolution->forward(x.view, w.as(), y.view, workspace.as());
-      case Pass::kBackwardData:
-        return convolution->backward_data(y.view, w.as(), x.view, workspace.as());
-      case Pass::kBackwardWeights:
-        return convolution->backward_weights(x.view, y.view, w.as(), workspace.as());
-    }
-  });
-}
-
 void add_convolution(Device& device, const std::string& family, const ConvolutionShape& shape) {
-  const std::pair<const char*, Pass> passes[] = {{"forward", Pass::kForward},
-                                                 {"backward_data", Pass::kBackwardData},
-                                                 {"backward_weights", Pass::kBackwardWeights}};
-  for (const auto& [name, pass] : passes) {
-    if (pass == Pass::kBackwardData && shape.input_use == Use::kInput) {
-      continue;  // nobody asks for the gradient of an image
-    }
+  const auto add_pass = [&](const char* name, auto operation_on) {
     add(fmt::format("{}/{}/{}->{}", family, name, text(shape.input), shape.out_channels),
-        [&device, shape, pass = pass](State& state) { time_convolution(state, device, shape, pass); });
+        [&device, shape, operation_on](State& state) {
+          const DType type = type_of(shape.precision);
+          const RandomTensor x(device, shape.input, shape.input_use, type),
+              y(device, shape.output(), shape.output_use, type);
+          const Buffer w(device, shape.weights() * sizeof(float));
+          const Shape out = shape.output();
+          const double flops = 2.0 * static_cast<double>(shape.weights()) * static_cast<double>(out.n * out.pixels());
+          time_operation(state, device, 0, flops, operation_on(x.view, Array<float>(w.as(), shape.weights()), y.view));
+        });
+  };
+  add_pass("forward", [shape](const Tensor& x, const Array<float>& w, const Tensor& y) {
+    return op::Convolution{.shape = shape, .x = x, .w = w, .y = y};
+  });
+  if (shape.input_use != Use::kInput) {  // nobody asks for the gradient of an image
+    add_pass("backward_data", [shape](const Tensor& dx, const Array<float>& w, const Tensor& dy) {
+      return op::ConvolutionDataGradient{.shape = shape, .dy = dy, .w = w, .dx = dx};
+    });
   }
+  add_pass("backward_weights", [shape](const Tensor& x, const Array<float>& dw, const Tensor& dy) {
+    return op::ConvolutionWeightGradient{.shape = shape, .x = x, .dy = dy, .dw = dw};
+  });
 }
 
 void add_convolutions(Device& device, std::int64_t batch, Precision precision) {
@@ -128,47 +144,65 @@ struct ChannelData {
   ChannelData(Device& device, std::int64_t c)
       : floats(device, 6 * c * sizeof(float), 0.5f, 1.5f),
         doubles(device, 2 * c * sizeof(double)),
-        workspace(device, device.reduction_bytes(c)),
-        statistics{floats.as(), floats.as() + c, floats.as() + 2 * c},
-        affine{floats.as(), floats.as() + 2 * c, floats.as() + 3 * c, floats.as() + 4 * c},
-        sums{doubles.as<double>(), doubles.as<double>() + c} {
+        statistics{part(0, c), part(1, c), part(2, c)},
+        affine{part(0, c), part(2, c), part(3, c), part(4, c)},
+        sums{{doubles.as<double>(), c}, {doubles.as<double>() + c, c}},
+        gradients(part(5, c)) {
     device.fill(doubles.as(), 0, 2 * c * sizeof(double));
-    gradients = floats.as() + 5 * c;
   }
-  Buffer floats, doubles, workspace;
-  Statistics statistics;
-  Affine affine;
-  GradientSums sums;
-  float* gradients;
+  Array<float> part(std::int64_t index, std::int64_t c) const { return {floats.as() + index * c, c}; }
+
+  Buffer floats, doubles;
+  op::Statistics statistics;
+  op::Affine affine;
+  op::GradientSums sums;
+  Array<float> gradients;
 };
 
 void add_norm_convolution(Device& device, const ConvolutionShape& shape) {
-  const ChannelSlice of_x{0, shape.input.c}, of_y{0, shape.out_channels};
-  std::string why_not;
-  if (!device.make_norm_convolution(shape, of_x, of_y, &why_not)) {
+  const DType type = type_of(shape.precision);
+  const auto stack = [&](const Shape& of) { return make_view(nullptr, of, device.layout(Use::kStack), type); };
+  std::vector<Refusal> refusals;
+  if (!device.prepare(
+          op::NormConvolution{
+              .shape = shape, .x = stack(shape.input), .affine = {}, .w = {}, .y = stack(shape.output())},
+          &refusals)) {
     return;
   }
   for (const bool forward : {true, false}) {
     const std::string name = fmt::format("norm_conv{0}x{0}/{1}/{2}->{3}", shape.kernel,
                                          forward ? "forward" : "backward", text(shape.input), shape.out_channels);
     add(name, [=, &device](State& state) {
-      std::string refusal;
-      const auto made = device.make_norm_convolution(shape, of_x, of_y, &refusal);
-      const DType type = type_of(shape.precision);
       const RandomTensor x(device, shape.input, Use::kStack, type), s(device, shape.input, Use::kStack, type),
           y(device, shape.output(), Use::kStack, type);
       const ChannelData in(device, shape.input.c), out(device, shape.out_channels);
-      const Buffer w(device, shape.weights() * sizeof(float)), dw(device, shape.weights() * sizeof(float)),
-          workspace(device, made->workspace_bytes());
+      const Buffer floats(device, 2 * shape.weights() * sizeof(float));
+      const Array<float> w(floats.as(), shape.weights()), dw(floats.as() + shape.weights(), shape.weights());
       const double bytes = (forward ? 1 : 3) * bytes_of(shape.input, type) + bytes_of(shape.output(), type),
                    flops = 2.0 * static_cast<double>(shape.weights() * shape.output().n * shape.output().pixels());
-      time_loop(state, device, bytes, forward ? flops : 2 * flops, [&] {
-        if (forward) {
-          return made->forward(x.view, in.affine, w.as(), y.view, {1e-5f, out.statistics, {}}, workspace.as());
-        }
-        made->backward(x.view, in.affine, w.as(), y.view, {}, GradMode::kAccumulate, s.view,
-                       {in.sums, dw.as(), in.gradients, in.gradients}, workspace.as());
-      });
+      if (forward) {
+        time_operation(state, device, bytes, flops,
+                       op::NormConvolution{.shape = shape,
+                                           .x = x.view,
+                                           .affine = in.affine,
+                                           .w = w,
+                                           .y = y.view,
+                                           .eps = 1e-5f,
+                                           .statistics = out.statistics});
+      } else {
+        time_operation(state, device, bytes, 2 * flops,
+                       op::NormConvolutionGradient{.shape = shape,
+                                                   .x = x.view,
+                                                   .affine = in.affine,
+                                                   .w = w,
+                                                   .dy = y.view,
+                                                   .mode = GradMode::kAccumulate,
+                                                   .s = s.view,
+                                                   .sums = in.sums,
+                                                   .dw = dw,
+                                                   .dgamma = in.gradients,
+                                                   .dbeta = in.gradients});
+      }
     });
   }
 }
@@ -194,7 +228,7 @@ void add_norms(Device& device, const Shape& shape, DType type) {
   add("affine_relu/" + text(shape), [=, &device](State& state) {
     const RandomTensor x(device, shape, Use::kStack, type), y(device, shape, Use::kStack, type);
     const ChannelData c(device, shape.c);
-    time_loop(state, device, 2 * tensor, 0, [&] { device.affine_relu(x.view, c.affine, true, y.view); });
+    time_operation(state, device, 2 * tensor, 0, op::AffineRelu{.x = x.view, .affine = c.affine, .y = y.view});
   });
   for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
     const bool accumulate = mode == GradMode::kAccumulate;
@@ -202,10 +236,15 @@ void add_norms(Device& device, const Shape& shape, DType type) {
       const RandomTensor x(device, shape, Use::kStack, type), dy(device, shape, Use::kStack, type),
           s(device, shape, Use::kStack, type);
       const ChannelData c(device, shape.c);
-      time_loop(state, device, (accumulate ? 4 : 3) * tensor, 0, [&] {
-        device.affine_relu_backward(dy.view, x.view, c.affine, true, mode, s.view, c.sums, c.gradients, c.gradients,
-                                    c.workspace.as());
-      });
+      time_operation(state, device, (accumulate ? 4 : 3) * tensor, 0,
+                     op::AffineReluGradient{.dy = dy.view,
+                                            .x = x.view,
+                                            .affine = c.affine,
+                                            .mode = mode,
+                                            .s = s.view,
+                                            .sums = c.sums,
+                                            .dgamma = c.gradients,
+                                            .dbeta = c.gradients});
     });
   }
 }
@@ -216,50 +255,53 @@ void add_features(Device& device, const Shape& shape, DType type) {
   add("copy_with_statistics/" + text(shape), [=, &device](State& state) {
     const RandomTensor x(device, shape, Use::kSpatial, type), y(device, shape, Use::kStack, type);
     const ChannelData c(device, shape.c);
-    time_loop(state, device, 2 * tensor, 0,
-              [&] { device.copy_with_statistics(x.view, y.view, 1e-5f, c.statistics, c.workspace.as()); });
+    time_operation(state, device, 2 * tensor, 0,
+                   op::ChannelStatistics{.x = x.view, .eps = 1e-5f, .statistics = c.statistics, .y = y.view});
   });
   add("channel_statistics/" + text(shape), [=, &device](State& state) {
     const RandomTensor x(device, shape, Use::kStack, type);
     const ChannelData c(device, shape.c);
-    time_loop(state, device, tensor, 0,
-              [&] { device.channel_statistics(x.view, 1e-5f, c.statistics, c.workspace.as()); });
+    time_operation(state, device, tensor, 0,
+                   op::ChannelStatistics{.x = x.view, .eps = 1e-5f, .statistics = c.statistics});
   });
   add("normalize_backward/" + text(shape), [=, &device](State& state) {
     const RandomTensor s(device, shape, Use::kStack, type), x(device, shape, Use::kStack, type),
         dx(device, shape, Use::kSpatial, type);
     const ChannelData c(device, shape.c);
-    time_loop(state, device, 3 * tensor, 0,
-              [&] { device.normalize_backward(s.view, x.view, c.statistics, c.sums, GradMode::kOverwrite, dx.view); });
+    time_operation(
+        state, device, 3 * tensor, 0,
+        op::NormalizeGradient{.s = s.view, .x = x.view, .statistics = c.statistics, .sums = c.sums, .dx = dx.view});
   });
 }
 
 void add_pooling(Device& device, std::int64_t batch, DType type) {
   const Shape stem{batch, 64, 112, 112}, pooled{batch, 64, 56, 56};
-  const double max_bytes =
-      bytes_of(stem, type) + bytes_of(pooled, type) + static_cast<double>(Device::choice_bytes(pooled));
-  add("max_pool/" + text(stem), [=, &device](State& state) {
-    const RandomTensor x(device, stem, Use::kSpatial, type), y(device, pooled, Use::kSpatial, type);
-    const Buffer choice(device, Device::choice_bytes(pooled));
-    time_loop(state, device, max_bytes, 0,
-              [&] { device.max_pool(x.view, 3, 2, 1, y.view, choice.as<std::uint8_t>()); });
-  });
-  add("max_pool_backward/" + text(stem), [=, &device](State& state) {
-    const RandomTensor x(device, stem, Use::kSpatial, type), y(device, pooled, Use::kSpatial, type);
-    const Buffer choice(device, Device::choice_bytes(pooled));
-    device.max_pool(x.view, 3, 2, 1, y.view, choice.as<std::uint8_t>());
-    time_loop(state, device, max_bytes, 0,
-              [&] { device.max_pool_backward(y.view, choice.as<std::uint8_t>(), 3, 2, 1, x.view); });
-  });
+  const op::Window window{3, 2, 1};
+  const std::int64_t choices = op::argmax_bytes(pooled);
+  const double max_bytes = bytes_of(stem, type) + bytes_of(pooled, type) + static_cast<double>(choices);
+  for (const bool forward : {true, false}) {
+    add((forward ? "max_pool/" : "max_pool_backward/") + text(stem), [=, &device](State& state) {
+      const RandomTensor x(device, stem, Use::kSpatial, type), y(device, pooled, Use::kSpatial, type);
+      const DeviceArray<std::uint8_t> choice(device, choices);
+      const Array<std::uint8_t> argmax(choice.data(), choices);
+      const op::MaxPool pool{.window = window, .x = x.view, .y = y.view, .argmax = argmax};
+      if (forward) {
+        return time_operation(state, device, max_bytes, 0, pool);
+      }
+      Prepared(device, pool).run();
+      time_operation(state, device, max_bytes, 0,
+                     op::MaxPoolGradient{.window = window, .dy = y.view, .argmax = argmax, .dx = x.view});
+    });
+  }
   const Shape block{batch, 256, 56, 56}, half{batch, 256, 28, 28};
   const double average_bytes = bytes_of(block, type) + bytes_of(half, type);
   add("average_pool/" + text(block), [=, &device](State& state) {
     const RandomTensor x(device, block, Use::kStack, type), y(device, half, Use::kStack, type);
-    time_loop(state, device, average_bytes, 0, [&] { device.average_pool(x.view, 2, y.view); });
+    time_operation(state, device, average_bytes, 0, op::AveragePool{.kernel = 2, .x = x.view, .y = y.view});
   });
   add("average_pool_backward/" + text(block), [=, &device](State& state) {
     const RandomTensor x(device, block, Use::kStack, type), y(device, half, Use::kStack, type);
-    time_loop(state, device, average_bytes, 0, [&] { device.average_pool_backward(y.view, 2, x.view); });
+    time_operation(state, device, average_bytes, 0, op::AveragePoolGradient{.kernel = 2, .dy = y.view, .dx = x.view});
   });
 }
 
@@ -270,19 +312,22 @@ void add_rest(Device& device, std::int64_t batch, DType type) {
     const Buffer g(device, bytes), m(device, bytes), v(device, bytes, 0, 1), w(device, bytes);
     const AdamScalars step({.step = 10});
     const DeviceArray<AdamScalars> scalars(device, std::span(&step, 1));
-    time_loop(state, device, 7.0 * bytes, 0,
-              [&] { device.adam(scalars.data(), nullptr, kParameters, g.as(), m.as(), v.as(), w.as()); });
+    const auto all = [](const Buffer& buffer) { return Array<float>(buffer.as(), kParameters); };
+    time_operation(state, device, 7.0 * bytes, 0,
+                   op::Adam{.scalars = {scalars.data(), 1}, .g = all(g), .m = all(m), .v = all(v), .w = all(w)});
   });
   const Shape input{batch, kInputChannels, kSide, kSide};
   add("images_to_input/" + text(input), [=, &device](State& state) {
     const RandomTensor y(device, input, Use::kInput, type);
-    const Buffer pixels(device, batch * kSource * kSource);
+    const std::int64_t pixels = batch * kSource * kSource;
+    const Buffer images(device, pixels);
     const std::vector<ImageTransform> host(batch, ImageTransform{.xx = 1.1f, .xy = 0.1f, .yx = -0.1f, .yy = 1.1f});
-    const Buffer transforms(device, host.size() * sizeof(ImageTransform));
-    device.upload(transforms.as(), host.data(), host.size() * sizeof(ImageTransform));
-    time_loop(state, device, bytes_of(input, type) + static_cast<double>(batch * kSource * kSource), 0, [&] {
-      device.images_to_input(pixels.as<std::uint8_t>(), kSource, transforms.as<ImageTransform>(), {}, y.view);
-    });
+    const DeviceArray<ImageTransform> transforms(device, std::span(host));
+    time_operation(state, device, bytes_of(input, type) + static_cast<double>(pixels), 0,
+                   op::ImagesToInput{.images = {images.as<std::uint8_t>(), pixels},
+                                     .source = kSource,
+                                     .transforms = {transforms.data(), batch},
+                                     .y = y.view});
   });
 }
 

@@ -1,4 +1,4 @@
-// The named tensors of a network, flat: trainable weights in one array, running statistics in another.
+// The named tensors of a network, flat: trainable weights in one array, running means and variances in two others.
 //
 // Names, order and shapes are torchvision's. Being flat, weights are updated by one Adam pass and written by one copy.
 #pragma once
@@ -12,7 +12,7 @@ namespace densetree {
 
 class Parameters {
  public:
-  enum class Kind { kWeight, kRunning };  // trained by gradient | running statistic of batch norm
+  enum class Kind { kWeight, kRunningMean, kRunningVariance };  // trained by gradient | statistics of batch norm
   struct Entry {
     std::string name;
     std::vector<std::int64_t> shape;
@@ -32,7 +32,7 @@ class Parameters {
  private:
   std::vector<Entry> entries_;
   std::unordered_map<std::string, int> index_;
-  std::int64_t size_[2] = {0, 0};
+  std::int64_t size_[3] = {0, 0, 0};
 };
 
 }  // namespace densetree

@@ -2,23 +2,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <utility>
 
+#include "engine/gradients.h"
 #include "kernels/core/error.h"
 
 namespace densetree {
 namespace {
-
-const char* suffix_of(Tape::Phase phase) {
-  switch (phase) {
-    case Tape::Phase::kForward:
-      return " forward";
-    case Tape::Phase::kRecompute:
-      return " again";
-    case Tape::Phase::kBackward:
-      return " backward";
-  }
-  fail("tape: unknown phase {}", static_cast<int>(phase));
-}
 
 // Infinities and NaN have all bits of the exponent set.
 template <class Bits>
@@ -37,88 +28,297 @@ bool all_finite(std::span<const std::byte> numbers, DType type) {
                                   : all_finite<std::uint32_t>(numbers, 0x7F800000);
 }
 
+// A tensor that an operation reads normalised, and the statistics by which.
+struct NormalizedRead {
+  StorageId x = -1, statistics = -1;
+};
+NormalizedRead normalized_read(const Operation& operation) {
+  return std::visit(
+      [](const auto& o) -> NormalizedRead {
+        if constexpr (requires { o.affine.mean; }) {
+          return {o.x.storage, o.affine.mean.storage};
+        } else {
+          return {};
+        }
+      },
+      operation);
+}
+
+// Taking the statistics of a tensor where it lies: they have a gradient of their own.
+bool only_takes_statistics(const Operation& operation) {
+  const auto* o = std::get_if<op::ChannelStatistics>(&operation);
+  return o != nullptr && !o->y.present();
+}
+
+std::string why_refused(const std::vector<Refusal>& refusals) {
+  return refusals.empty() ? "it has no implementation" : refusals.back().reason;
+}
+
+void add_unique(std::vector<StorageId>& list, StorageId id) {
+  if (std::find(list.begin(), list.end(), id) == list.end()) {
+    list.push_back(id);
+  }
+}
+
+template <class T>
+void place(Array<T>& array, std::byte* storage) {
+  array.data = reinterpret_cast<T*>(storage + array.start);
+}
+void place(Tensor& tensor, std::byte* storage) {
+  tensor.data = storage + tensor.start;
+}
+
 }  // namespace
 
-Tensor Tensor::slice(std::int64_t begin, std::int64_t count) const {
-  check(begin >= 0 && count > 0 && begin <= shape.c && count <= shape.c - begin,
-        "{} channels from {} on are not within a tensor of {} channels", count, begin, shape.c);
-  Tensor part = *this;
-  part.first += begin;
-  part.shape.c = count;
-  return part;
+const char* name_of(Phase phase) {
+  switch (phase) {
+    case Phase::kForward:
+      return "forward";
+    case Phase::kRecompute:
+      return "again";
+    case Phase::kBackward:
+      return "backward";
+    case Phase::kClip:
+      return "clip";
+    case Phase::kUpdate:
+      return "update";
+  }
+  fail("unknown phase {}", static_cast<int>(phase));
 }
 
-View Run::view(const Tensor& tensor) const {
-  const View whole = make_view(memory[tensor.storage], tensor.storage_shape, tensor.layout, tensor.dtype);
-  return tensor.shape.c == whole.c ? whole : whole.slice(tensor.first, tensor.shape.c);
-}
+// ---- Storages
 
-// ---- Building
-
-StorageId Tape::storage(std::string name, std::size_t bytes, std::optional<DType> values) {
+StorageId Tape::storage(std::string name, std::size_t bytes) {
   storages_.emplace_back();
-  storages_.back().values = values;
   storages_.back().name = std::move(name);
   storages_.back().bytes = bytes;
   return static_cast<StorageId>(storages_.size()) - 1;
 }
 
+StorageId Tape::external_storage(const std::string& name) {
+  const auto same = [&](const Storage& s) { return s.is_external && s.name == name; };
+  if (const auto found = std::find_if(storages_.begin(), storages_.end(), same); found != storages_.end()) {
+    return static_cast<StorageId>(found - storages_.begin());
+  }
+  const StorageId id = storage(name, 0);
+  storages_[id].is_external = true;
+  return id;
+}
+
 Tensor Tape::tensor(std::string name, const Shape& shape, Layout layout, DType dtype) {
   const auto bytes = static_cast<std::size_t>(storage_elements(shape, layout)) * size_of(dtype);
-  return {storage(std::move(name), bytes, dtype), shape, shape, 0, layout, dtype};
+  Tensor tensor = make_view(nullptr, shape, layout, dtype);
+  tensor.storage = storage(std::move(name), bytes);
+  storages_[tensor.storage].whole = tensor;
+  return tensor;
 }
+
+op::Statistics Tape::statistics(std::string name, std::int64_t channels) {
+  const Array<float> all = array<float>(std::move(name), 3 * channels);
+  storages_[all.storage].channels = channels;
+  return {all.slice(0, channels), all.slice(channels, channels), all.slice(2 * channels, channels)};
+}
+
+// ---- Gradients
 
 Tensor Tape::gradient(const Tensor& tensor) {
   if (storages_[tensor.storage].gradient < 0) {
-    const StorageId id = storage("grad " + storages_[tensor.storage].name, storages_[tensor.storage].bytes);
+    const Tensor whole = storages_[tensor.storage].whole;
+    const StorageId id =
+        this->tensor("grad " + storages_[tensor.storage].name, whole.shape(), whole.layout, whole.dtype).storage;
     storages_[tensor.storage].gradient = id;
-    storages_[id].written.assign(tensor.storage_shape.c, false);
   }
   Tensor result = tensor;
   result.storage = storages_[tensor.storage].gradient;
   return result;
 }
 
+void Tape::make_gradients(const std::string& external, std::string name, std::int64_t count) {
+  const StorageId gradients = array<float>(std::move(name), count).storage;
+  storages_[gradients].kept_in_backward = true;
+  storages_[external_storage(external)].gradient = gradients;
+}
+
+Array<float> Tape::gradient(const Array<float>& array) const {
+  const Storage& s = storages_[array.storage];
+  check(s.gradient >= 0, "tape: '{}' has no gradients", s.name);
+  Array<float> result = array;
+  result.storage = s.gradient;
+  return result;
+}
+
+// ---- Operations
+
+void Tape::add(const std::string& name, const Operation& operation) {
+  std::string why_not;
+  if (!try_add(name, operation, &why_not)) {
+    fail_unprepared(name, operation, why_not);
+  }
+}
+
+bool Tape::try_add(const std::string& name, const Operation& operation, std::string* why_not) {
+  check(!frozen_, "tape: '{}' is added after it was frozen", name);
+  Step step{.name = name, .operation = operation};
+  if (!try_prepare(step)) {
+    *why_not = why_refused(step.refusals);
+    std::move(step.refusals.begin(), step.refusals.end(), std::back_inserter(refused_[name]));
+    return false;
+  }
+  const std::vector<Refusal> before = std::exchange(refused_[name], {});
+  step.refusals.insert(step.refusals.begin(), before.begin(), before.end());
+  note_uses(step);
+  steps_.push_back(std::move(step));
+  return true;
+}
+
+bool Tape::try_prepare(Step& step) {
+  step.kernel = device_->prepare(step.operation, &step.refusals);
+  step.label = fmt::format("{} {}", step.name, name_of(step.phase));
+  return step.kernel != nullptr;
+}
+
+void Tape::prepare(Step& step) {
+  if (!try_prepare(step)) {
+    fail_unprepared(step.name, step.operation, why_refused(step.refusals));
+  }
+}
+
+// Apart, because asking a device for its name takes a while.
+void Tape::fail_unprepared(const std::string& name, const Operation& operation, const std::string& why_not) const {
+  fail("{}: {} has no {}: {}", name, device_->info().name, name_of(operation), why_not);
+}
+
+void Tape::note_uses(const Step& step) {
+  const NormalizedRead normalized = normalized_read(step.operation);
+  const bool statistics_alone = only_takes_statistics(step.operation);
+  if (normalized.x >= 0) {
+    add_unique(storages_[normalized.x].normalized_by, normalized.statistics);
+    add_unique(storages_[normalized.statistics].normalizes, normalized.x);
+  }
+  for_each_operand(step.operation, [&]<class T>(Access access, const T& operand) {
+    Storage& s = storages_[operand.storage];
+    const bool is_made = s.kept || s.is_external || s.producer >= 0;
+    check(access == Access::kWrite || is_made, "tape: '{}' reads '{}' before anything wrote it", step.name, s.name);
+    check(access != Access::kAdd || s.is_external || !s.is_read,
+          "tape: '{}' changes '{}', which an operation before it reads: the backward of that would see the new value",
+          step.name, s.name);
+    if (access == Access::kRead) {
+      s.is_read = true;
+      s.read_plainly |= operand.storage != normalized.x && !statistics_alone;
+      return;
+    }
+    s.adds = s.producer >= 0;
+    s.producer = s.adds ? s.producer : static_cast<int>(steps_.size());
+    if constexpr (std::is_same_v<T, Tensor>) {
+      if (access == Access::kWrite) {
+        note_written(step, operand);
+      }
+    }
+  });
+}
+
+void Tape::note_written(const Step& step, const Tensor& tensor) {
+  Storage& s = storages_[tensor.storage];
+  s.written.resize(s.whole.c);
+  const auto begin = s.written.begin() + tensor.first_channel(), end = begin + tensor.c;
+  check(std::find(begin, end, true) == end, "tape: '{}' overwrites channels of '{}' that are written already",
+        step.name, s.name);
+  std::fill(begin, end, true);
+}
+
+void Tape::add_update(const std::string& name, Phase phase, const Operation& operation) {
+  Step step{.name = name, .phase = phase, .operation = operation};
+  for_each_operand(operation, [&](Access, const auto& operand) {
+    check(!storages_[operand.storage].dropped, "tape: '{}' uses '{}', which is dropped after forward", name,
+          storages_[operand.storage].name);
+  });
+  prepare(step);
+  updates_.push_back(std::move(step));
+}
+
 std::string Tape::implementations() const {
   std::string text;
-  for (const auto& operation : operations_) {
-    if (const std::string what = operation->implementation(); !what.empty()) {
-      text += fmt::format("{}: {}\n", operation->name(), what);
+  for (const Step& step : steps_) {
+    if (const std::string what = step.kernel->implementation(); !what.empty() && step.phase != Phase::kRecompute) {
+      text += fmt::format("{}: {}\n", step.label, what);
     }
   }
   return text;
 }
 
-void Tape::add(std::unique_ptr<Operation> operation) {
-  const int index = static_cast<int>(operations_.size());
-  for (const StorageId id : operation->forward_uses().writes) {
-    if (storages_[id].producer < 0) {
-      storages_[id].producer = index;
-    }
-  }
-  operations_.push_back(std::move(operation));
-}
-
 // ---- Freezing
 
 void Tape::freeze(bool with_backward) {
-  check(schedule_.empty() && !operations_.empty(), "tape: freeze() needs a built tape, once");
-  schedule_forward();
+  check(!frozen_ && !steps_.empty(), "tape: freeze() needs a built tape, once");
+  frozen_ = true;
+  forward_steps_ = steps_.size();
   if (with_backward) {
-    schedule_backward();
+    Gradients(*this).emit();
+    std::move(updates_.begin(), updates_.end(), std::back_inserter(steps_));
   }
-  const int last = static_cast<int>(schedule_.size()) - 1;
+  plan(with_backward);
+}
+
+StorageId Tape::in_backward(StorageId id) const {
+  return storages_[id].again >= 0 ? storages_[id].again : id;
+}
+
+void Tape::require(StorageId id) {
+  if (!storages_[id].dropped || storages_[id].again >= 0) {
+    return;
+  }
+  check(storages_[id].producer >= 0, "tape: '{}' is dropped, and no operation makes it", storages_[id].name);
+  const Step& made_by = steps_[storages_[id].producer];
+  check(!storages_[id].adds, "tape: '{}' is written by several operations, so it cannot be made again",
+        storages_[id].name);
+  Step step{.name = made_by.name, .phase = Phase::kRecompute, .operation = made_by.operation, .kernel = made_by.kernel};
+  if (auto* fused = std::get_if<op::NormConvolution>(&step.operation)) {
+    fused->statistics = {};  // those of the first time are there
+  }
+  for_each_operand(step.operation, [&](Access access, const auto& operand) {
+    if (access == Access::kRead) {
+      require(operand.storage);
+    } else if (storages_[operand.storage].dropped) {
+      const Storage& first = storages_[operand.storage];
+      const StorageId again = storage(first.name + " (again)", first.bytes);
+      storages_[operand.storage].again = again;
+    }
+  });
+  push_backward(std::move(step));
+}
+
+void Tape::push_backward(Step step) {
+  for_each_operand(step.operation, [&](Access, auto& operand) { operand.storage = in_backward(operand.storage); });
+  step.label = fmt::format("{} {}", step.name, name_of(step.phase));
+  steps_.push_back(std::move(step));
+}
+
+void Tape::plan(bool with_backward) {
+  const auto use = [&](StorageId id, int step) {
+    Storage& s = storages_[id];
+    if (!s.is_external) {
+      s.buffer = s.buffer < 0 ? planner_.book(s.name, s.bytes) : s.buffer;
+      planner_.use(s.buffer, step);
+    }
+  };
+  for (int index = 0; index < static_cast<int>(steps_.size()); ++index) {
+    Step& step = steps_[index];
+    for_each_operand(step.operation, [&](Access, const auto& operand) { use(operand.storage, index); });
+    if (const std::size_t bytes = step.kernel->workspace_bytes(); bytes > 0) {
+      step.workspace = planner_.book("workspace " + step.name, bytes);
+      planner_.use(step.workspace, index);
+    }
+  }
+  const int last = static_cast<int>(steps_.size()) - 1;
   for (StorageId id = 0; id < static_cast<StorageId>(storages_.size()); ++id) {
-    if (storages_[id].kept) {
-      touch(id, 0, false);
-      touch(id, last, false);
-    } else if (storages_[id].kept_in_backward && with_backward) {
-      touch(id, static_cast<int>(forward_steps_), false);
-      touch(id, last, false);
+    const bool in_backward_only = storages_[id].kept_in_backward && with_backward;
+    if (storages_[id].kept || in_backward_only) {
+      use(id, storages_[id].kept ? 0 : static_cast<int>(forward_steps_));
+      use(id, last);
     }
   }
   planner_.freeze();
-  ends_.resize(schedule_.size());
+  ends_.resize(steps_.size());
   for (int buffer = 0; buffer < static_cast<int>(planner_.buffers().size()); ++buffer) {
     if (planner_.buffer(buffer).last >= 0) {
       ends_[planner_.buffer(buffer).last].push_back(buffer);
@@ -126,172 +326,64 @@ void Tape::freeze(bool with_backward) {
   }
 }
 
-void Tape::schedule_forward() {
-  for (int index = 0; index < static_cast<int>(operations_.size()); ++index) {
-    const Uses uses = operations_[index]->forward_uses();
-    for (const StorageId id : uses.reads) {
-      check(storages_[id].kept || (storages_[id].producer >= 0 && storages_[id].producer < index),
-            "tape: '{}' reads '{}' before anything wrote it", operations_[index]->name(), storages_[id].name);
-    }
-    for (const StorageId id : uses.writes) {
-      if (!storages_[id].written.empty()) {
-        mark_overwritten(id);  // a loss gives its gradient at once
-      }
-    }
-    push_step(index, Phase::kForward, uses);
-  }
-  forward_steps_ = schedule_.size();
-}
-
-void Tape::schedule_backward() {
-  for (int index = static_cast<int>(operations_.size()) - 1; index >= 0; --index) {
-    const std::optional<Uses> uses = operations_[index]->backward_uses();
-    if (!uses) {
-      continue;
-    }
-    for (const StorageId id : uses->reads) {
-      require(id);
-      const std::vector<bool>& written = storages_[id].written;
-      check(written.empty() || std::find(written.begin(), written.end(), true) != written.end(),
-            "tape: the backward of '{}' reads '{}', which no consumer wrote", operations_[index]->name(),
-            storages_[id].name);
-    }
-    for (const StorageId id : uses->writes) {
-      mark_overwritten(id);
-    }
-    const int step = push_step(index, Phase::kBackward, *uses);
-    if (uses->accumulates) {
-      schedule_[step].mode = mark_written(*uses->accumulates);
-    }
-  }
-}
-
-void Tape::require(StorageId id) {
-  if (!storages_[id].dropped || storages_[id].second_buffer >= 0) {
-    return;
-  }
-  const int producer = storages_[id].producer;
-  const Uses uses = operations_[producer]->forward_uses();
-  for (const StorageId read : uses.reads) {
-    require(read);
-  }
-  storages_[id].second_buffer = planner_.book(storages_[id].name + " (again)", storages_[id].bytes);
-  const int step = push_step(producer, Phase::kRecompute, uses);
-  moves_[step].push_back(id);
-}
-
-int Tape::push_step(int operation, Phase phase, const Uses& uses) {
-  const int step = static_cast<int>(schedule_.size());
-  const bool backward = phase != Phase::kForward;
-  schedule_.push_back({operation, phase});
-  moves_.emplace_back();
-  labels_.push_back(operations_[operation]->name() + suffix_of(phase));
-  for (const StorageId id : uses.reads) {
-    touch(id, step, backward);
-  }
-  for (const StorageId id : uses.writes) {
-    touch(id, step, backward);
-  }
-  if (uses.accumulates) {
-    touch(uses.accumulates->storage, step, backward);
-  }
-  if (uses.workspace > 0) {
-    schedule_[step].workspace = planner_.book("workspace " + operations_[operation]->name(), uses.workspace);
-    planner_.use(schedule_[step].workspace, step);
-  }
-  return step;
-}
-
-void Tape::touch(StorageId id, int step, bool backward) {
-  Storage& s = storages_[id];
-  if (backward && s.dropped) {
-    check(s.second_buffer >= 0, "tape: '{}' was dropped after forward and not made again", s.name);
-    planner_.use(s.second_buffer, step);
-    return;
-  }
-  if (s.buffer < 0) {
-    s.buffer = planner_.book(s.name, s.bytes);
-  }
-  planner_.use(s.buffer, step);
-}
-
-GradMode Tape::mark_written(const Tensor& gradient) {
-  std::vector<bool>& written = storages_[gradient.storage].written;
-  const auto begin = written.begin() + gradient.first, end = begin + gradient.shape.c;
-  const auto count = std::count(begin, end, true);
-  check(count == 0 || count == gradient.shape.c, "tape: '{}' is written in part when a wider writer comes",
-        storages_[gradient.storage].name);
-  std::fill(begin, end, true);
-  return count == 0 ? GradMode::kOverwrite : GradMode::kAccumulate;
-}
-
-void Tape::mark_overwritten(StorageId id) {
-  std::vector<bool>& written = storages_[id].written;
-  check(std::find(written.begin(), written.end(), true) == written.end(),
-        "tape: '{}' has two consumers whose backward overwrites it", storages_[id].name);
-  std::fill(written.begin(), written.end(), true);
-}
-
 // ---- Running
 
-void Tape::bind(std::byte* memory) {
+void Tape::bind(std::byte* memory, const Persistent& persistent) {
   base_ = memory;
   memory_.assign(storages_.size(), nullptr);
   for (std::size_t id = 0; id < storages_.size(); ++id) {
-    if (storages_[id].buffer >= 0) {
+    if (storages_[id].is_external) {
+      memory_[id] = static_cast<std::byte*>(persistent.at(storages_[id].name));
+    } else if (storages_[id].buffer >= 0) {
       memory_[id] = base_ + planner_.buffer(storages_[id].buffer).offset;
     }
   }
+  for (Step& step : steps_) {
+    for_each_operand(step.operation, [&](Access, auto& operand) { place(operand, memory_[operand.storage]); });
+  }
 }
 
-void Tape::run() {
-  run_steps(0, schedule_.size());
+std::byte* Tape::address(StorageId storage) const {
+  check(!memory_.empty() && memory_.at(storage) != nullptr, "tape: '{}' has no memory", storages_.at(storage).name);
+  return memory_[storage];
 }
-void Tape::run_forward() {
-  run_steps(0, forward_steps_);
+
+void Tape::run(bool clipping) {
+  run_steps(0, steps_.size(), clipping);
 }
 
 std::string Tape::first_not_finite() {
   std::vector<std::byte> bytes;
   for (std::size_t index = 0; index < forward_steps_; ++index) {
-    run_steps(index, index + 1);
-    const Operation& operation = *operations_[schedule_[index].operation];
-    for (const StorageId id : operation.forward_uses().writes) {
-      if (storages_[id].values) {
-        bytes.resize(storages_[id].bytes);
-        device_.download(bytes.data(), memory_[id], bytes.size());
-        if (!all_finite(bytes, *storages_[id].values)) {
-          return operation.name();
+    run_steps(index, index + 1, false);
+    bool finite = true;
+    for_each_operand(steps_[index].operation, [&]<class T>(Access access, const T& operand) {
+      if constexpr (std::is_same_v<T, Tensor>) {
+        if (access != Access::kRead) {
+          bytes.resize(storages_[operand.storage].bytes);
+          device_->download(bytes.data(), memory_[operand.storage], bytes.size());
+          finite &= all_finite(bytes, operand.dtype);
         }
       }
+    });
+    if (!finite) {
+      return steps_[index].name;
     }
   }
   return "";
 }
 
-void Tape::run_steps(std::size_t begin, std::size_t end) {
+void Tape::run_steps(std::size_t begin, std::size_t end, bool clipping) {
   check(base_ != nullptr, "tape: run() before bind()");
-  for (StorageId id = 0; begin == 0 && id < static_cast<StorageId>(storages_.size()); ++id) {
-    if (storages_[id].dropped && storages_[id].buffer >= 0) {
-      memory_[id] = base_ + planner_.buffer(storages_[id].buffer).offset;  // where the last step moved it from
-    }
-  }
   for (std::size_t index = begin; index < end; ++index) {
-    const Step& step = schedule_[index];
-    for (const StorageId id : moves_[index]) {
-      memory_[id] = base_ + planner_.buffer(storages_[id].second_buffer).offset;
+    const Step& step = steps_[index];
+    if (step.phase != Phase::kClip || clipping) {
+      const Range range(*device_, step.label.c_str());
+      step.kernel->run(step.operation, step.workspace < 0 ? nullptr : base_ + planner_.buffer(step.workspace).offset);
     }
-    void* workspace = step.workspace < 0 ? nullptr : base_ + planner_.buffer(step.workspace).offset;
-    const Run run{device_, memory_, workspace, step.phase == Phase::kRecompute, step.mode};
-    const Range range(device_, labels_[index].c_str());
-    if (step.phase == Phase::kBackward) {
-      operations_[step.operation]->backward(run);
-    } else {
-      operations_[step.operation]->forward(run);
-    }
-    if (poison_ && index + 1 < schedule_.size()) {
+    if (poison_ && index + 1 < steps_.size()) {
       for (const int buffer : ends_[index]) {
-        device_.fill(base_ + planner_.buffer(buffer).offset, 0xFF, planner_.buffer(buffer).bytes);
+        device_->fill(base_ + planner_.buffer(buffer).offset, 0xFF, planner_.buffer(buffer).bytes);
       }
     }
   }

@@ -1,168 +1,174 @@
-// Tape: a minimal autograd, built once and replayed every step.
+// Tape: a minimal autograd. Building records operations in order, over storages that have no memory yet; freeze() makes
+// a flat program of them:
 //
-// Building records operations in a flat list. Each says which storages its forward and its backward read and write.
-// freeze() turns that into a schedule: all forwards in order, all backwards in reverse, and, for storages that are
-// dropped between the two, the forwards that make them again just before the backward that reads them. The schedule
-// gives every storage its lifetime, and the Planner its place. run() then walks the list; nothing allocates.
+//   forward    the operations as they were recorded
+//   backward   in reverse order, the gradient operations of each (engine/gradients.h)
+//   recompute  before a gradient operation that reads a storage which was dropped after forward: the operation that
+//              made it, once more, into a storage of its own
+//   update     what the optimiser does, in order
 //
-//   storage   memory with one lifetime in forward and perhaps one in backward: an activation, a stack that several
-//             tensors are slices of, statistics, a gradient
-//   tensor    a view of a storage: all of its channels, or a slice
-//   gradient  a storage of its own with the same shape, made the first time somebody asks for it
+// Each step of the program is an operation and the kernel that the device prepared for it. The operands that it reads
+// and writes give every storage its lifetime, and the Planner gives it its place. A run walks over the steps; nothing
+// allocates.
+//
+//   storage    memory with one lifetime: an activation, a concat buffer that several tensors are slices of, statistics
+//   external   memory that outlives the step (engine/persistent.h)
+//   gradient   a storage of the same shape as another, made the first time somebody asks for it
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "engine/persistent.h"
 #include "engine/planner.h"
-#include "kernels/core/view.h"
 #include "kernels/device.h"
 
 namespace densetree {
 
-using StorageId = int;
-
-struct Tensor {
-  StorageId storage = -1;
-  Shape shape;          // of this tensor
-  Shape storage_shape;  // of the whole storage
-  std::int64_t first = 0;
-  Layout layout = Layout::kPlanar;
-  DType dtype = DType::kFloat32;
-
-  // Channels [begin, begin + count).
-  Tensor slice(std::int64_t begin, std::int64_t count) const;
+enum class Phase : std::uint8_t {
+  kForward,
+  kRecompute,
+  kBackward,
+  kClip,    // in steps that clip gradients, and left out of the others
+  kUpdate,  // of weights
 };
+const char* name_of(Phase phase);  // "forward", "again", "backward", "clip", "update"
 
-// What one direction of an operation touches.
-struct Uses {
-  std::vector<StorageId> reads = {}, writes = {};
-  std::optional<Tensor> accumulates =
-      std::nullopt;           // a gradient that the first writer overwrites and later ones add to
-  std::size_t workspace = 0;  // bytes, alive during this operation only
-};
-
-// Where things are while an operation runs.
-struct Run {
-  Device& device;
-  const std::vector<void*>& memory;  // by storage
-  void* workspace = nullptr;
-  bool recompute = false;  // this forward has run before in this step: no side effects
-  GradMode mode = GradMode::kOverwrite;
-
-  View view(const Tensor& tensor) const;
-  template <class T = float>
-  T* array(StorageId storage) const {
-    return static_cast<T*>(memory[storage]);
-  }
-};
-
-class Operation {
- public:
-  explicit Operation(std::string name) : name_(std::move(name)) {}
-  virtual ~Operation() = default;
-  const std::string& name() const { return name_; }
-  // What the device computes it with, where that can differ from machine to machine; else empty.
-  virtual std::string implementation() const { return ""; }
-
-  virtual Uses forward_uses() const = 0;
-  virtual void forward(const Run& run) = 0;
-  // Operations without gradients leave both as they are.
-  virtual std::optional<Uses> backward_uses() { return std::nullopt; }
-  virtual void backward(const Run&) {}
-
- private:
-  std::string name_;
+struct Step {
+  std::string name;  // of the layer: "features.conv0"
+  Phase phase = Phase::kForward;
+  Operation operation;
+  std::shared_ptr<Kernel> kernel = {};
+  std::vector<Refusal> refusals = {};  // of implementations that come before the one that was taken
+  int workspace = -1;                  // a buffer of the planner
+  std::string label = {};              // for profilers: "features.conv0 backward"
 };
 
 class Tape {
  public:
-  explicit Tape(Device& device) : device_(device) {}
-  Device& device() const { return device_; }
+  explicit Tape(Device& device) : device_(&device) {}
+  Device& device() const { return *device_; }
 
-  // ---- Building
-  // `values`: what it holds, where that is numbers that a layer puts out.
-  StorageId storage(std::string name, std::size_t bytes, std::optional<DType> values = std::nullopt);
+  // ---- Storages
   Tensor tensor(std::string name, const Shape& shape, Layout layout, DType dtype = DType::kFloat32);
-  // For storages whose size is known only when everything else is built.
-  void set_bytes(StorageId storage, std::size_t bytes) { storages_[storage].bytes = bytes; }
-  // The gradient of a tensor: the same slice of its storage's gradient storage.
-  Tensor gradient(const Tensor& tensor);
-  // Forget the storage after forward, and make it again in backward.
+  template <class T>
+  Array<T> array(std::string name, std::int64_t count) {
+    return array_in<T>(storage(std::move(name), static_cast<std::size_t>(count) * sizeof(T)), count);
+  }
+  op::Statistics statistics(std::string name, std::int64_t channels);
+  // `count` elements from `first` on of the persistent storage of that name.
+  template <class T>
+  Array<T> external(const std::string& name, std::int64_t first, std::int64_t count) {
+    return array_in<T>(external_storage(name), first + count).slice(first, count);
+  }
+  // Forgotten after forward, and made again in backward.
   void drop_after_forward(StorageId storage) { storages_[storage].dropped = true; }
-  // Alive over the whole schedule: inputs that are filled before the first step, results that are read after the last.
+  // Alive over the whole program: inputs that are filled before the first step, results that are read after the last.
   void keep(StorageId storage) { storages_[storage].kept = true; }
-  // Alive from the first backward step to the end: the parameters' gradients.
-  void keep_in_backward(StorageId storage) { storages_[storage].kept_in_backward = true; }
-  void add(std::unique_ptr<Operation> operation);
+  // Nobody wants its gradient: images.
+  void set_constant(StorageId storage) { storages_[storage].constant = true; }
 
-  // ---- Freezing: schedules and plans. Throws Error where a gradient has no writer or two that overwrite it.
+  // ---- Gradients
+  // Of a tensor: the same slice of its storage's gradient.
+  Tensor gradient(const Tensor& tensor);
+  // Gives an external storage of `count` floats its gradients: flat, alive from the first backward step to the end.
+  void make_gradients(const std::string& external, std::string name, std::int64_t count);
+  // Of an array in such a storage.
+  Array<float> gradient(const Array<float>& array) const;
+
+  // ---- Operations
+  // Records a forward operation. Throws Error where the device has no implementation, or where it reads what no
+  // operation has written.
+  void add(const std::string& name, const Operation& operation);
+  // The same; where the device has no implementation, records nothing and says why in *why_not. The step that the layer
+  // takes in its place carries the refusals.
+  bool try_add(const std::string& name, const Operation& operation, std::string* why_not);
+  // Records an operation that follows backward: kClip or kUpdate.
+  void add_update(const std::string& name, Phase phase, const Operation& operation);
+
+  // Schedules and plans. Throws Error where a gradient that is read has no writer.
   void freeze(bool with_backward);
   const Planner& planner() const { return planner_; }
   std::size_t bytes() const { return planner_.bytes(); }
+  const std::vector<Step>& steps() const { return steps_; }
+  std::size_t forward_steps() const { return forward_steps_; }
+  // "features.conv0 forward: oneDNN 2.6.3: jit:avx512_core", a line each, of steps whose kernels say what they are.
+  std::string implementations() const;
 
   // ---- Running
-  // Lays the storages out at `memory`, bytes() long.
-  void bind(std::byte* memory);
+  // Lays the storages out at `memory`, bytes() long; externals lie where `persistent` has them.
+  void bind(std::byte* memory, const Persistent& persistent);
   std::byte* memory() const { return base_; }
-  void* address(StorageId storage) const { return memory_[storage]; }
-  void run();          // one whole step: forward, and backward where frozen with it
-  void run_forward();  // forward only
-  // Runs forward step by step, and returns the name of the first operation that puts out a value that is not finite, or
+  // Where an operand lies. Throws Error before bind(), and where nothing uses it.
+  template <class T>
+  T* address(const Array<T>& array) const {
+    return reinterpret_cast<T*>(address(array.storage) + array.start);
+  }
+  void* address(const Tensor& tensor) const { return address(tensor.storage) + tensor.start; }
+  void run(bool clipping = false);  // the whole program
+  // Runs forward step by step, and returns the name of the first layer that puts out a value that is not finite, or
   // "". Memory must have been cleared before the inputs were set, so that nothing but outputs is seen.
   std::string first_not_finite();
   // Fills memory with NaN as soon as its lifetime ends: a read too late shows in the loss.
   void set_poison(bool poison) { poison_ = poison; }
 
-  enum class Phase : std::uint8_t { kForward, kRecompute, kBackward };
-  struct Step {
-    int operation;
-    Phase phase;
-    GradMode mode = GradMode::kOverwrite;
-    int workspace = -1;  // a buffer of the planner
-  };
-  const std::vector<Step>& schedule() const { return schedule_; }
-  std::size_t forward_steps() const { return forward_steps_; }  // the rest of the schedule is backward
-  const std::string& operation_name(int index) const { return operations_[index]->name(); }
-  // "features.conv0: cuDNN 91900: engine 22, …", a line each, of operations that say what computes them.
-  std::string implementations() const;
-
  private:
+  friend class Gradients;  // engine/gradients.h: emits the steps of backward
+
   struct Storage {
     std::string name;
     std::size_t bytes = 0;
-    std::optional<DType> values;
-    bool dropped = false, kept = false, kept_in_backward = false;
-    int producer = -1;  // the operation that writes it in forward
-    StorageId gradient = -1;
-    int buffer = -1, second_buffer = -1;  // in forward (and on, unless dropped); after recomputation
-    std::vector<bool> written;            // gradient channels that have a writer already
+    bool is_external = false, dropped = false, kept = false, kept_in_backward = false, constant = false;
+    Tensor whole;               // where it holds a tensor
+    std::int64_t channels = 0;  // where it holds statistics
+    int producer = -1;          // the first forward step that writes it
+    bool adds = false;          // whether a later one writes it too
+    StorageId gradient = -1, again = -1;
+    std::vector<bool> written;  // channels that forward has written, where it holds a tensor
+    bool is_read = false;       // in forward
+    // Forward operations see a tensor as it is, or normalised by statistics that lie in one of these; and statistics
+    // normalise one or more tensors.
+    bool read_plainly = false;
+    std::vector<StorageId> normalized_by, normalizes;
+    int buffer = -1;  // of the planner
   };
 
-  void schedule_forward();
-  void schedule_backward();
-  void require(StorageId storage);  // schedules recomputation of a dropped storage
-  int push_step(int operation, Phase phase, const Uses& uses);
-  void touch(StorageId storage, int step, bool backward);
-  GradMode mark_written(const Tensor& gradient);
-  void mark_overwritten(StorageId storage);
-  void run_steps(std::size_t begin, std::size_t end);
+  template <class T>
+  static Array<T> array_in(StorageId storage, std::int64_t count) {
+    Array<T> array;
+    array.storage = storage;
+    array.count = count;
+    return array;
+  }
+  StorageId storage(std::string name, std::size_t bytes);
+  StorageId external_storage(const std::string& name);
+  bool try_prepare(Step& step);
+  void prepare(Step& step);  // throws Error where the device has no implementation
+  [[noreturn]] void fail_unprepared(const std::string& name, const Operation& operation,
+                                    const std::string& why_not) const;
+  void note_uses(const Step& step);
+  void note_written(const Step& step, const Tensor& tensor);
+  void require(StorageId storage);                 // emits what makes a dropped storage again
+  StorageId in_backward(StorageId storage) const;  // where a storage's contents are in backward
+  void push_backward(Step step);
+  void plan(bool with_backward);
+  std::byte* address(StorageId storage) const;
+  void run_steps(std::size_t begin, std::size_t end, bool clipping);
 
-  Device& device_;
-  std::vector<std::unique_ptr<Operation>> operations_;
+  Device* device_;
   std::vector<Storage> storages_;
-  std::vector<Step> schedule_;
+  std::vector<Step> steps_, updates_;
+  std::map<std::string, std::vector<Refusal>> refused_;  // by layer: of operations that were tried before
   std::size_t forward_steps_ = 0;
+  bool frozen_ = false;
   Planner planner_;
   std::byte* base_ = nullptr;
-  std::vector<void*> memory_;
-  std::vector<std::vector<StorageId>> moves_;  // by step: storages that change to their second buffer here
-  std::vector<std::vector<int>> ends_;         // by step: buffers whose lifetime ends here
-  std::vector<std::string> labels_;            // by step: "conv0 backward", for profilers
+  std::vector<std::byte*> memory_;      // by storage
+  std::vector<std::vector<int>> ends_;  // by step: buffers whose lifetime ends here
   bool poison_ = false;
 };
 

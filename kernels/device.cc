@@ -2,8 +2,6 @@
 
 #include <omp.h>
 
-#include <cmath>
-
 #include "kernels/core/error.h"
 #include "kernels/cpu/cpu_device.h"
 #ifdef DENSETREE_HAVE_CUDA
@@ -45,52 +43,6 @@ class DirectReplay final : public Replay {
 };
 
 }  // namespace
-
-const char* name_of(Precision precision) {
-  switch (precision) {
-    case Precision::kFloat32:
-      return "fp32";
-    case Precision::kTensorFloat32:
-      return "tf32";
-    case Precision::kBFloat16:
-      return "bf16";
-  }
-  fail("unknown precision {}", static_cast<int>(precision));
-}
-
-Precision parse_precision(const std::string& name) {
-  for (const Precision precision : {Precision::kFloat32, Precision::kTensorFloat32, Precision::kBFloat16}) {
-    if (name == name_of(precision)) {
-      return precision;
-    }
-  }
-  fail("precision '{}' is unknown; use fp32, tf32 or bf16", name);
-}
-
-std::string ConvolutionShape::describe() const {
-  return fmt::format("conv {}x{} stride {} ({}, {}, {}, {}) -> {}", kernel, kernel, stride, input.n, input.c, input.h,
-                     input.w, out_channels);
-}
-
-void ConvolutionShape::validate() const {
-  check(input.n > 0 && input.c > 0 && input.h > 0 && input.w > 0 && out_channels > 0 && kernel > 0 && stride > 0 &&
-            padding >= 0,
-        "{} padding {}: sizes, kernel and stride must be positive and padding not negative", *this, padding);
-  check(input.h + 2 * padding >= kernel && input.w + 2 * padding >= kernel, "{}: the output is empty", *this);
-}
-
-AdamScalars::AdamScalars(const AdamStep& s)
-    : beta1(static_cast<float>(s.beta1)),
-      rest1(static_cast<float>(1 - s.beta1)),
-      beta2(static_cast<float>(s.beta2)),
-      rest2(static_cast<float>(1 - s.beta2)),
-      decay(static_cast<float>(1 - s.lr * s.weight_decay)),
-      step_size(static_cast<float>(s.lr / (1 - std::pow(s.beta1, static_cast<double>(s.step))))),
-      root_correction(static_cast<float>(1 / std::sqrt(1 - std::pow(s.beta2, static_cast<double>(s.step))))),
-      eps(static_cast<float>(s.eps)),
-      clip_norm(s.clip_norm) {
-  check(s.step >= 1, "adam: step {} is not counted from 1", s.step);
-}
 
 void StagedUpload::send(void* to, const void* from, std::size_t bytes) {
   check(bytes <= bytes_, "a staged upload of {} bytes was made for {} at most", bytes, bytes_);

@@ -4,27 +4,6 @@
 
 namespace densetree::nn {
 
-MemoryMode parse_memory_mode(const std::string& name) {
-  for (const MemoryMode mode : {MemoryMode::kStore, MemoryMode::kShared, MemoryMode::kRecompute}) {
-    if (name == name_of(mode)) {
-      return mode;
-    }
-  }
-  fail("memory mode '{}' is unknown; use store, shared or recompute", name);
-}
-
-const char* name_of(MemoryMode mode) {
-  switch (mode) {
-    case MemoryMode::kStore:
-      return "store";
-    case MemoryMode::kShared:
-      return "shared";
-    case MemoryMode::kRecompute:
-      return "recompute";
-  }
-  fail("unknown memory mode {}", static_cast<int>(mode));
-}
-
 BatchNorm parse_batch_norm(const std::string& name) {
   for (const BatchNorm way : {BatchNorm::kAuto, BatchNorm::kPlain, BatchNorm::kFactored, BatchNorm::kFused}) {
     if (name == name_of(way)) {
@@ -62,25 +41,34 @@ std::string BatchNormCounts::describe() const {
   return text;
 }
 
+Feature Feature::slice(std::int64_t begin, std::int64_t count) const {
+  Feature part{x.slice(begin, count), {}};
+  if (statistics.present()) {
+    part.statistics = {statistics.mean.slice(begin, count), statistics.variance.slice(begin, count),
+                       statistics.rstd.slice(begin, count)};
+  }
+  return part;
+}
+
 // ---- Stack
 
 Stack::Stack(Builder& builder, const std::string& name, const Tensor& first, std::int64_t channels)
     : builder_(&builder), name_(name) {
-  const Shape shape{first.shape.n, channels, first.shape.h, first.shape.w};
-  all_ = builder.feature(builder.activation(name, shape, builder.tape_.device().layout(Use::kStack)));
+  const Layout layout = builder.tape_.device().layout(Use::kStack);
+  all_ = builder.feature(builder.activation(name, {first.n, channels, first.h, first.w}, layout, Role::kFeature));
   append(first);
 }
 
 void Stack::append(const Tensor& x) {
-  const Feature place = all_.slice(filled_, x.shape.c);
-  Builder& b = *builder_;
+  const Feature place = all_.slice(filled_, x.c);
   const std::string name = fmt::format("{}[{}]", name_, filled_);
-  if (b.training_ && b.batch_norm_ != BatchNorm::kPlain) {
-    b.tape_.add(make_normalize(name, b.tape_.device(), x, place, b.gradient(x), b.gradient(place.x)));
+  if (builder_->keeps_statistics()) {
+    builder_->tape_.add(
+        name, op::ChannelStatistics{.x = x, .eps = kBatchNormEps, .statistics = place.statistics, .y = place.x});
   } else {
-    b.tape_.add(make_copy(name, x, place.x, b.gradient(x), b.gradient(place.x)));
+    builder_->tape_.add(name, op::Copy{.x = x, .y = place.x});
   }
-  filled_ += x.shape.c;
+  filled_ += x.c;
 }
 
 void Stack::append(const std::string& norm, const std::string& convolution, const Feature& x,
@@ -100,31 +88,25 @@ Feature Stack::features() const {
 
 // ---- Builder
 
-Builder::Builder(Tape& tape, Parameters& parameters, const ParameterMemory& memory, bool training, MemoryMode mode,
-                 BatchNorm batch_norm, Precision precision)
-    : tape_(tape),
-      parameters_(parameters),
-      memory_(memory),
-      training_(training),
-      mode_(mode),
-      batch_norm_(batch_norm),
-      precision_(precision) {
-  if (training) {
-    gradients_ = tape.storage("parameter gradients", 0);
-    tape.keep_in_backward(gradients_);
-  }
+Builder::Builder(Tape& tape, Parameters& parameters, BuildOptions options)
+    : tape_(tape), parameters_(parameters), options_(std::move(options)), memory_(options_.memory) {}
+
+void Builder::enter_block(std::size_t block) {
+  memory_ = options_.block_memory.empty() ? options_.memory : options_.block_memory.at(block - 1);
 }
 
-void Builder::finish() {
-  if (training_) {
-    tape_.set_bytes(gradients_, parameters_.size(Parameters::Kind::kWeight) * sizeof(float));
+Tensor Builder::activation(const std::string& name, const Shape& shape, Layout layout, Role role) {
+  const Tensor x = tape_.tensor(name, shape, layout, element_type(options_.precision));
+  if (options_.training && !keeps(memory_, role)) {
+    tape_.drop_after_forward(x.storage);
   }
+  return x;
 }
 
 ConvolutionShape Builder::convolution_shape(const Tensor& x, const ConvolutionOptions& o) const {
   const bool input = input_ < 0 || x.storage == input_;
   const bool stack = o.kernel == 1 && o.stride == 1 && o.padding == 0;
-  return {.input = x.shape,
+  return {.input = x.shape(),
           .out_channels = o.out,
           .kernel = o.kernel,
           .stride = o.stride,
@@ -133,78 +115,65 @@ ConvolutionShape Builder::convolution_shape(const Tensor& x, const ConvolutionOp
                        : stack ? Use::kStack
                                : Use::kSpatial,
           .output_use = stack && !input ? Use::kStack : Use::kSpatial,
-          .training = training_,
-          .precision = precision_};
+          .training = options_.training,
+          .precision = options_.precision};
 }
 
 Tensor Builder::convolution(const std::string& name, const Tensor& x, const ConvolutionOptions& o) {
   const ConvolutionShape shape = convolution_shape(x, o);
-  const bool input = shape.input_use == Use::kInput;
-  if (input) {
+  if (shape.input_use == Use::kInput) {
     input_ = x.storage;
   }
-  Device& device = tape_.device();
-  const Tensor y = activation(name, shape.output(), device.layout(shape.output_use));
-  if (o.bottleneck && mode_ == MemoryMode::kRecompute) {
-    tape_.drop_after_forward(y.storage);
-  }
-  const Weight w = weight(name + ".weight", {o.out, x.shape.c, o.kernel, o.kernel});
-  tape_.add(make_convolution(name, device.make_convolution(shape), x, w, y, input ? Tensor{} : gradient(x), gradient(y),
-                             !input));
+  const Tensor y = activation(name, shape.output(), tape_.device().layout(shape.output_use), o.role);
+  const Array<float> w = weight(name + ".weight", {o.out, x.c, o.kernel, o.kernel});
+  tape_.add(name, op::Convolution{.shape = shape, .x = x, .w = w, .y = y});
   return y;
 }
 
 Feature Builder::feature(const Tensor& x) {
-  Feature feature{.x = x, .total = x.shape.c};
-  if (training_ && batch_norm_ != BatchNorm::kPlain) {
-    add_statistics(feature);
-  }
-  return feature;
-}
-
-void Builder::add_statistics(Feature& feature) {
-  feature.statistics = tape_.storage(unique("statistics"), 3 * feature.total * sizeof(float));
-  feature.sums = tape_.storage(unique("gradient sums"), 2 * feature.total * sizeof(double));
+  return {x, keeps_statistics() ? tape_.statistics(unique("statistics"), x.c) : op::Statistics()};
 }
 
 Feature Builder::normalize(const Tensor& x) {
   const Feature result = feature(x);
-  if (training_ && batch_norm_ != BatchNorm::kPlain) {
-    tape_.add(make_normalize(unique("normalize"), tape_.device(), x, result, gradient(x), gradient(x)));
+  if (keeps_statistics()) {
+    tape_.add(unique("normalize"),
+              op::ChannelStatistics{.x = x, .eps = kBatchNormEps, .statistics = result.statistics});
   }
   return result;
 }
 
-NormParameters Builder::norm_parameters(const std::string& name, std::int64_t channels) {
-  NormParameters p;
-  p.gamma = weight(name + ".weight", {channels});
-  p.beta = weight(name + ".bias", {channels});
-  p.running_mean = running(name + ".running_mean", channels);
-  p.running_variance = running(name + ".running_var", channels);
-  return p;
+op::Affine Builder::affine(const std::string& norm, const Feature& f) {
+  const Array<float> gamma = weight(norm + ".weight", {f.x.c}), beta = weight(norm + ".bias", {f.x.c});
+  const Array<float> mean = running(norm + ".running_mean", f.x.c, Kind::kRunningMean, kRunningMean);
+  const Parameters::Entry& variance = parameter(norm + ".running_var", {f.x.c}, Kind::kRunningVariance);
+  if (options_.training) {
+    return {f.statistics.mean, f.statistics.rstd, gamma, beta};
+  }
+  return {mean, tape_.external<float>(kRunningRstd, variance.offset, variance.elements), gamma, beta};
+}
+
+void Builder::update_running(const std::string& norm, const Feature& f) {
+  if (options_.training) {
+    tape_.add(norm, op::UpdateRunning{
+                        .batch = f.statistics,
+                        .count = f.x.count(),
+                        .momentum = kBatchNormMomentum,
+                        .mean = running(norm + ".running_mean", f.x.c, Kind::kRunningMean, kRunningMean),
+                        .variance = running(norm + ".running_var", f.x.c, Kind::kRunningVariance, kRunningVariance)});
+  }
 }
 
 Tensor Builder::norm_relu(const std::string& name, const Feature& f, Use use) {
-  const std::int64_t channels = f.x.shape.c;
-  const NormParameters p = norm_parameters(name, channels);
-  Device& device = tape_.device();
-  const Tensor y = activation(name, f.x.shape, device.layout(use));
-  ++(batch_norm_ == BatchNorm::kPlain ? counts_.plain : counts_.factored);
-  if (!training_) {
-    tape_.add(make_norm_relu_inference(name, f.x, p, y, tape_.storage(name + " rstd", channels * sizeof(float))));
-    return y;
+  Feature x = f;
+  if (options_.training && options_.batch_norm == BatchNorm::kPlain) {
+    x.statistics = tape_.statistics(name + " statistics", x.x.c);
+    tape_.add(name, op::ChannelStatistics{.x = x.x, .eps = kBatchNormEps, .statistics = x.statistics});
   }
-  if (mode_ != MemoryMode::kStore) {
-    tape_.drop_after_forward(y.storage);
-  }
-  if (batch_norm_ == BatchNorm::kPlain) {
-    Feature own{.x = f.x, .total = channels};
-    add_statistics(own);
-    const Tensor normalized = activation("grad " + name + " normalized", f.x.shape, f.x.layout);
-    tape_.add(make_batch_norm_relu(name, device, own, p, y, gradient(f.x), gradient(y), normalized));
-  } else {
-    tape_.add(make_norm_relu(name, device, f, p, y, gradient(f.x), gradient(y)));
-  }
+  ++(options_.batch_norm == BatchNorm::kPlain ? counts_.plain : counts_.factored);
+  const Tensor y = activation(name, x.x.shape(), tape_.device().layout(use), Role::kNormalized);
+  tape_.add(name, op::AffineRelu{.x = x.x, .affine = affine(name, x), .y = y});
+  update_running(name, x);
   return y;
 }
 
@@ -220,101 +189,110 @@ Feature Builder::norm_relu_convolution(const std::string& norm, const std::strin
 
 bool Builder::fuse(const std::string& norm, const std::string& name, const Feature& x, const ConvolutionOptions& o,
                    Feature& out) {
-  Device& device = tape_.device();
-  const bool wanted = batch_norm_ == BatchNorm::kFused || (batch_norm_ == BatchNorm::kAuto && device.prefers_fused());
-  if (!wanted) {
+  const Device& device = tape_.device();
+  const BatchNorm way = options_.batch_norm;
+  if (way != BatchNorm::kFused && (way != BatchNorm::kAuto || !device.prefers_fused())) {
     return false;
   }
   ConvolutionShape shape = convolution_shape(x.x, o);
   shape.input_use = shape.output_use = Use::kStack;
+  const Layout layout = device.layout(Use::kStack);
+  op::NormConvolution fused{.shape = shape,
+                            .x = x.x,
+                            .affine = affine(norm, x),
+                            .w = weight(name + ".weight", {o.out, x.x.c, o.kernel, o.kernel}),
+                            .y = out.x,
+                            .eps = kBatchNormEps,
+                            .statistics = out.statistics};
+  if (!out.x.present()) {
+    const Feature made = feature(activation(name, shape.output(), layout, o.role));
+    fused.y = made.x;
+    fused.statistics = made.statistics;
+  }
+  if (options_.training && keeps(memory_, Role::kNormalized)) {
+    fused.z = activation(norm, x.x.shape(), layout, Role::kNormalized);
+  }
   std::string why_not;
-  std::unique_ptr<NormConvolution> made = device.make_norm_convolution(
-      shape, {x.x.first, x.x.storage_shape.c},
-      out.x.storage < 0 ? ChannelSlice{0, o.out} : ChannelSlice{out.x.first, out.x.storage_shape.c}, &why_not);
-  if (!made) {
-    check(batch_norm_ == BatchNorm::kAuto, "batch norm fused: {} has no fused form on {}: {}; auto fuses where it can",
-          name, device.info().name, why_not);
-    if (++counts_.refused == 1) {
-      counts_.refusal = fmt::format("{}: {}", name, why_not);
-    }
-    return false;
+  if (!tape_.try_add(name, fused, &why_not)) {
+    return refuse(name, why_not);
   }
+  out = {fused.y, fused.statistics};
   ++counts_.fused;
-  if (out.x.storage < 0) {
-    out = feature(activation(name, shape.output(), device.layout(Use::kStack)));
-    if (o.bottleneck && mode_ == MemoryMode::kRecompute) {
-      tape_.drop_after_forward(out.x.storage);
-    }
-  }
-  const std::int64_t channels = x.x.shape.c;
-  const NormParameters p = norm_parameters(norm, channels);
-  const Weight w = weight(name + ".weight", {o.out, channels, o.kernel, o.kernel});
-  if (training_) {
-    const Tensor z = mode_ == MemoryMode::kStore ? activation(norm, x.x.shape, device.layout(Use::kStack)) : Tensor{};
-    tape_.add(make_norm_convolution(name, std::move(made), x, p, w, out, z, gradient(x.x), gradient(out.x)));
-  } else {
-    const StorageId rstd = tape_.storage(norm + " rstd", channels * sizeof(float));
-    tape_.add(make_norm_convolution_inference(name, std::move(made), x.x, p, w, out.x, rstd));
-  }
+  update_running(norm, x);
   return true;
 }
 
-Tensor Builder::max_pool(const Tensor& x, int kernel, int stride, int padding) {
-  const auto pooled = [&](std::int64_t size) { return (size + 2 * padding - kernel) / stride + 1; };
-  const Shape shape{x.shape.n, x.shape.c, pooled(x.shape.h), pooled(x.shape.w)};
+bool Builder::refuse(const std::string& name, const std::string& why_not) {
+  if (options_.batch_norm != BatchNorm::kAuto) {
+    fail("batch norm fused: {} has no fused form on {}: {}; auto fuses where it can", name, tape_.device().info().name,
+         why_not);
+  }
+  if (++counts_.refused == 1) {
+    counts_.refusal = fmt::format("{}: {}", name, why_not);
+  }
+  return false;
+}
+
+Tensor Builder::max_pool(const Tensor& x, const op::Window& window) {
+  const auto pooled = [&](std::int64_t size) {
+    return (size + 2 * window.padding - window.kernel) / window.stride + 1;
+  };
+  const Shape shape{x.n, x.c, pooled(x.h), pooled(x.w)};
   const std::string name = unique("max pool");
-  const Tensor y = activation(name, shape, x.layout);
-  const StorageId choice = training_ ? tape_.storage(name + " choice", Device::choice_bytes(shape)) : -1;
-  tape_.add(make_max_pool(name, kernel, stride, padding, x, y, choice, gradient(x), gradient(y)));
+  const Tensor y = activation(name, shape, x.layout, Role::kFeature);
+  Array<std::uint8_t> argmax;
+  if (options_.training) {
+    argmax = tape_.array<std::uint8_t>(name + " argmax", op::argmax_bytes(shape));
+  }
+  tape_.add(name, op::MaxPool{.window = window, .x = x, .y = y, .argmax = argmax});
   return y;
 }
 
 Tensor Builder::average_pool(const Tensor& x, int kernel) {
   const std::string name = unique("average pool");
-  const Tensor y = activation(name, {x.shape.n, x.shape.c, x.shape.h / kernel, x.shape.w / kernel}, x.layout);
-  if (training_ && mode_ != MemoryMode::kStore) {
-    tape_.drop_after_forward(y.storage);
-  }
-  tape_.add(make_average_pool(name, kernel, x, y, gradient(x), gradient(y)));
+  const Tensor y = activation(name, {x.n, x.c, x.h / kernel, x.w / kernel}, x.layout, Role::kPooled);
+  tape_.add(name, op::AveragePool{.kernel = kernel, .x = x, .y = y});
   return y;
 }
 
-StorageId Builder::global_average_pool(const Tensor& x) {
-  const std::int64_t elements = x.shape.n * x.shape.c;
-  const StorageId y = tape_.storage("embedding", elements * sizeof(float), DType::kFloat32);
-  tape_.add(make_global_average_pool("global average pool", x, y, gradient(x), vector_gradient(y, elements)));
+Tensor Builder::add(const Tensor& a, const Tensor& b) {
+  const std::string name = unique("add");
+  const Tensor y = activation(name, a.shape(), a.layout, Role::kFeature);
+  tape_.add(name, op::Copy{.x = a, .y = y});
+  tape_.add(name, op::Add{.x = b, .y = y});
   return y;
 }
 
-StorageId Builder::linear(const std::string& name, StorageId x, std::int64_t n, std::int64_t k, std::int64_t l) {
-  const Weight w = weight(name + ".weight", {l, k}), b = weight(name + ".bias", {l});
-  const StorageId y = tape_.storage("logits", n * l * sizeof(float), DType::kFloat32);
-  tape_.add(make_linear(name, n, k, l, x, w, b, y, vector_gradient(x, n * k), vector_gradient(y, n * l)));
+Tensor Builder::global_average_pool(const Tensor& x) {
+  const Tensor y = tape_.tensor("embedding", {x.n, x.c, 1, 1}, Layout::kPlanar);
+  tape_.add("global average pool", op::GlobalAveragePool{.x = x, .y = y});
   return y;
 }
 
-// Gradients of plain vectors: the tape knows them as tensors of one row.
-StorageId Builder::vector_gradient(StorageId x, std::int64_t elements) {
-  const Shape shape{1, elements, 1, 1};
-  return training_ ? tape_.gradient(Tensor{x, shape, shape}).storage : -1;
+Tensor Builder::linear(const std::string& name, const Tensor& x, std::int64_t labels) {
+  const Array<float> w = weight(name + ".weight", {labels, x.c}), b = weight(name + ".bias", {labels});
+  const Tensor y = tape_.tensor("logits", {x.n, labels, 1, 1}, Layout::kPlanar);
+  tape_.add(name, op::Linear{.x = x, .w = w, .b = b, .y = y});
+  return y;
 }
 
-Weight Builder::weight(const std::string& name, std::vector<std::int64_t> shape) {
-  const int index = parameter(name, std::move(shape), Parameters::Kind::kWeight);
-  return {&memory_, parameters_.entry(index).offset, gradients_};
+Array<float> Builder::weight(const std::string& name, std::vector<std::int64_t> shape) {
+  const Parameters::Entry& entry = parameter(name, std::move(shape), Kind::kWeight);
+  return tape_.external<float>(kWeights, entry.offset, entry.elements);
 }
 
-std::int64_t Builder::running(const std::string& name, std::int64_t channels) {
-  return parameters_.entry(parameter(name, {channels}, Parameters::Kind::kRunning)).offset;
+Array<float> Builder::running(const std::string& name, std::int64_t channels, Kind kind, const char* storage) {
+  const Parameters::Entry& entry = parameter(name, {channels}, kind);
+  return tape_.external<float>(storage, entry.offset, entry.elements);
 }
 
-int Builder::parameter(const std::string& name, std::vector<std::int64_t> shape, Parameters::Kind kind) {
+const Parameters::Entry& Builder::parameter(const std::string& name, std::vector<std::int64_t> shape, Kind kind) {
   const int found = parameters_.find(name);
   if (found < 0) {
-    return parameters_.add(name, std::move(shape), kind);
+    return parameters_.entry(parameters_.add(name, std::move(shape), kind));
   }
   check(parameters_.entry(found).shape == shape, "parameter '{}' is built twice, with different shapes", name);
-  return found;
+  return parameters_.entry(found);
 }
 
 }  // namespace densetree::nn

@@ -8,20 +8,22 @@
 
 #include <string>
 
+#include <vector>
+
 #include "engine/parameters.h"
 #include "engine/tape.h"
-#include "nn/operations.h"
+#include "nn/memory_mode.h"
 
 namespace densetree::nn {
 
-// What is kept between forward and backward (PERFORMANCE.md). The losses are the same in each.
-enum class MemoryMode : std::uint8_t {
-  kStore,      // everything that backward reads
-  kShared,     // features and bottleneck outputs; batch-norm outputs share storage and are made again
-  kRecompute,  // features only; the bottleneck convolution runs again too
-};
-MemoryMode parse_memory_mode(const std::string& name);  // store, shared, recompute
-const char* name_of(MemoryMode mode);
+inline constexpr float kBatchNormEps = 1e-5f;  // torch's defaults
+inline constexpr float kBatchNormMomentum = 0.1f;
+
+// Persistent storages that operations of a network use (nn/model.cc lists them all).
+inline constexpr const char* kWeights = "weights";
+inline constexpr const char* kRunningMean = "running mean";
+inline constexpr const char* kRunningVariance = "running variance";
+inline constexpr const char* kRunningRstd = "running rstd";  // 1/sqrt(variance + eps), for inference
 
 // How batch norm is computed (docs/architecture.md). Every way is the same function of the same weights; the first
 // agrees with the others, and they with each other, to rounding.
@@ -45,13 +47,30 @@ struct BatchNormCounts {
 
 struct ConvolutionOptions {
   std::int64_t out = 0, kernel = 1, stride = 1, padding = 0;
-  bool bottleneck = false;  // its output may be dropped and recomputed in MemoryMode::kRecompute
+  Role role = Role::kFeature;  // of the output
 };
 
 // What activations are made of.
 inline DType element_type(Precision precision) {
   return precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
 }
+
+// A feature map and, in training, the statistics of its channels, which all batch norms that read it share. Both may be
+// slices.
+struct Feature {
+  Tensor x;
+  op::Statistics statistics;
+
+  Feature slice(std::int64_t begin, std::int64_t count) const;
+};
+
+struct BuildOptions {
+  bool training = true;
+  MemoryMode memory = MemoryMode::kShared;
+  std::vector<MemoryMode> block_memory = {};  // by block, where Builder::enter_block says so; or empty
+  BatchNorm batch_norm = BatchNorm::kAuto;
+  Precision precision = Precision::kFloat32;
+};
 
 class Builder;
 
@@ -76,16 +95,11 @@ class Builder {
  public:
   // Parameters are appended in building order, which is torchvision's; a second build over the same parameters
   // (another batch size, inference) finds them by name.
-  Builder(Tape& tape, Parameters& parameters, const ParameterMemory& memory, bool training, MemoryMode mode,
-          BatchNorm batch_norm, Precision precision);
+  Builder(Tape& tape, Parameters& parameters, BuildOptions options);
 
-  Tape& tape() { return tape_; }
-  bool training() const { return training_; }
-  // Call when the network is complete: now the gradients' size is known.
-  void finish();
+  // What follows belongs to this block, counted from 1, as far as what is kept goes.
+  void enter_block(std::size_t block);
   const BatchNormCounts& batch_norms() const { return counts_; }
-  // The flat gradients, float[parameters.size(kWeight)]; -1 in inference.
-  StorageId gradients() const { return gradients_; }
 
   // Named "<name>.weight" (O, I, kH, kW), no bias.
   Tensor convolution(const std::string& name, const Tensor& x, const ConvolutionOptions& options);
@@ -96,44 +110,43 @@ class Builder {
   // norm_relu, convolution and normalize in turn, or in one.
   Feature norm_relu_convolution(const std::string& norm, const std::string& convolution, const Feature& x,
                                 const ConvolutionOptions& options);
-  Tensor max_pool(const Tensor& x, int kernel, int stride, int padding);
+  Tensor max_pool(const Tensor& x, const op::Window& window);
   Tensor average_pool(const Tensor& x, int kernel);
-  StorageId global_average_pool(const Tensor& x);  // float[N][C]
-  // Named "<name>.weight" (L, K), "<name>.bias" (L). float[N][K] to float[N][L].
-  StorageId linear(const std::string& name, StorageId x, std::int64_t n, std::int64_t k, std::int64_t l);
+  Tensor add(const Tensor& a, const Tensor& b);  // a + b, as residual networks do
+  Tensor global_average_pool(const Tensor& x);   // (N, C, 1, 1)
+  // Named "<name>.weight" (L, K), "<name>.bias" (L). (N, K, 1, 1) to (N, L, 1, 1).
+  Tensor linear(const std::string& name, const Tensor& x, std::int64_t labels);
 
  private:
   friend class Stack;
-  Weight weight(const std::string& name, std::vector<std::int64_t> shape);
-  std::int64_t running(const std::string& name, std::int64_t channels);
-  int parameter(const std::string& name, std::vector<std::int64_t> shape, Parameters::Kind kind);
-  Tensor gradient(const Tensor& x) { return training_ ? tape_.gradient(x) : Tensor{}; }
-  StorageId vector_gradient(StorageId x, std::int64_t elements);
-  NormParameters norm_parameters(const std::string& name, std::int64_t channels);
+  using Kind = Parameters::Kind;
+  bool keeps_statistics() const { return options_.training && options_.batch_norm != BatchNorm::kPlain; }
+  Array<float> weight(const std::string& name, std::vector<std::int64_t> shape);
+  Array<float> running(const std::string& name, std::int64_t channels, Kind kind, const char* storage);
+  // By name, or newly appended.
+  const Parameters::Entry& parameter(const std::string& name, std::vector<std::int64_t> shape, Kind kind);
+  // Batch norm of x by name: its parameters, with the batch's statistics in training and running ones in inference.
+  op::Affine affine(const std::string& norm, const Feature& x);
+  // Moves the running averages of the batch norm of that name, in training.
+  void update_running(const std::string& norm, const Feature& x);
   ConvolutionShape convolution_shape(const Tensor& x, const ConvolutionOptions& options) const;
-  // Adds norm, ReLU and convolution in one; its output goes into `out`, or a new feature where it has no storage.
+  // Adds norm, ReLU and convolution in one; its output goes into `out`, or a new feature where it is not present.
   // False, and nothing added, where another way of batch norm is taken. Throws Error where kFused has to be and the
   // device has no such form.
   bool fuse(const std::string& norm, const std::string& convolution, const Feature& x,
             const ConvolutionOptions& options, Feature& out);
-  // A feature map in the precision's element type.
-  Tensor activation(const std::string& name, const Shape& shape, Layout layout) {
-    return tape_.tensor(name, shape, layout, element_type(precision_));
-  }
-  Feature feature(const Tensor& x);  // with storages for the statistics that its consumers share
-  void add_statistics(Feature& feature);
+  bool refuse(const std::string& name, const std::string& why_not);
+  // A feature map in the precision's element type, kept for backward where the memory mode says so.
+  Tensor activation(const std::string& name, const Shape& shape, Layout layout, Role role);
+  Feature feature(const Tensor& x);  // with room for the statistics that its consumers share
   std::string unique(const std::string& kind) { return kind + std::to_string(counter_++); }
 
   Tape& tape_;
   Parameters& parameters_;
-  const ParameterMemory& memory_;
-  bool training_;
-  MemoryMode mode_;
-  BatchNorm batch_norm_;
+  BuildOptions options_;
+  MemoryMode memory_;  // of the block that is built
   BatchNormCounts counts_;
-  Precision precision_;
-  StorageId gradients_ = -1;
-  StorageId input_ = -1;  // the first convolution's input gets no gradient
+  StorageId input_ = -1;  // of the first convolution, which is laid out in its own way
   int counter_ = 0;
 };
 

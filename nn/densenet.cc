@@ -9,15 +9,16 @@ namespace densetree::nn {
 Outputs densenet(Builder& b, const Architecture& a, const Tensor& images, std::int64_t labels) {
   Tensor x = b.convolution("features.conv0", images, {.out = a.init, .kernel = 7, .stride = 2, .padding = 3});
   x = b.norm_relu("features.norm0", b.normalize(x), Use::kSpatial);
-  x = b.max_pool(x, 3, 2, 1);
+  x = b.max_pool(x, {.kernel = 3, .stride = 2, .padding = 1});
 
   for (std::size_t block = 1; block <= a.blocks.size(); ++block) {
+    b.enter_block(block);
     const std::int64_t layers = a.blocks[block - 1];
-    Stack stack(b, fmt::format("features.denseblock{}", block), x, x.shape.c + layers * a.growth);
+    Stack stack(b, fmt::format("features.denseblock{}", block), x, x.c + layers * a.growth);
     for (std::int64_t layer = 1; layer <= layers; ++layer) {
       const std::string name = fmt::format("features.denseblock{}.denselayer{}.", block, layer);
       const Feature y = b.norm_relu_convolution(name + "norm1", name + "conv1", stack.features(),
-                                                {.out = a.bottleneck * a.growth, .bottleneck = true});
+                                                {.out = a.bottleneck * a.growth, .role = Role::kBottleneck});
       stack.append(name + "norm2", name + "conv2", y, {.out = a.growth, .kernel = 3, .padding = 1});
     }
     if (block == a.blocks.size()) {
@@ -27,12 +28,13 @@ Outputs densenet(Builder& b, const Architecture& a, const Tensor& images, std::i
       const std::string name = fmt::format("features.transition{}.", block);
       x = b.norm_relu(name + "norm", stack.features(), Use::kStack);
       x = b.average_pool(x, 2);
-      x = b.convolution(name + "conv", x, {.out = x.shape.c / 2});
+      x = b.convolution(name + "conv", x, {.out = x.c / 2});
     }
   }
-  Outputs outputs{.features = x};
+  Outputs outputs;
+  outputs.features = x;
   outputs.embedding = b.global_average_pool(x);
-  outputs.logits = b.linear("classifier", outputs.embedding, x.shape.n, x.shape.c, labels);
+  outputs.logits = b.linear("classifier", outputs.embedding, labels);
   return outputs;
 }
 

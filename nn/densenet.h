@@ -25,9 +25,9 @@ struct Architecture {
 Architecture parse_architecture(const std::string& text);
 
 struct Outputs {
-  Tensor features;           // the last feature map (N, features, H, W), after norm and ReLU
-  StorageId embedding = -1;  // float[N][features]: its mean over pixels
-  StorageId logits = -1;     // float[N][labels]
+  Tensor features;   // the last feature map (N, features, H, W), after norm and ReLU
+  Tensor embedding;  // (N, features, 1, 1): its mean over pixels
+  Tensor logits;     // (N, labels, 1, 1)
 };
 
 // Adds the network to the builder's tape. images: (N, 3, S, S). S must leave at least one pixel after the five

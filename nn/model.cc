@@ -10,14 +10,19 @@ namespace densetree::nn {
 namespace {
 
 using Kind = Parameters::Kind;
-constexpr std::size_t kAlignment = Planner::kAlignment;
-constexpr const char* kFirstMoment = "exp_avg.";
-constexpr const char* kSecondMoment = "exp_avg_sq.";
+// Persistent storages that no layer uses.
+constexpr const char* kFirstMoment = "first moment";
+constexpr const char* kSecondMoment = "second moment";
+constexpr const char* kAdamScalars = "adam scalars";
+constexpr const char* kGradientNorm = "gradient norm";
+constexpr const char* kPositiveWeights = "positive weights";
+constexpr const char* kPixelStaging = "pixel staging";
+constexpr const char* kTransformStaging = "transform staging";
+constexpr const char* kTargetStaging = "target staging";
+constexpr const char* kAdamStaging = "adam staging";
+// Names in files, which are torch's.
+constexpr std::pair<const char*, const char*> kMoments[] = {{"exp_avg.", kFirstMoment}, {"exp_avg_sq.", kSecondMoment}};
 constexpr const char* kSteps = "steps";
-
-std::size_t aligned(std::size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 void check_options(const ModelOptions& o) {
   check(o.batch_size >= 1, "batch size is {}; it must be at least 1", o.batch_size);
@@ -31,6 +36,9 @@ void check_options(const ModelOptions& o) {
   check(o.positive_weights.empty() || static_cast<std::int64_t>(o.positive_weights.size()) == o.labels,
         "there are {} positive weights for {} labels", o.positive_weights.size(), o.labels);
   check(o.training || o.inference, "a model has to train or to predict");
+  check(o.block_memory.empty() || o.block_memory.size() == o.arch.blocks.size(),
+        "there are {} memory modes for {} blocks; use one for each, or none", o.block_memory.size(),
+        o.arch.blocks.size());
   check(o.inference || !o.keep_features, "features are kept in inference; this model is not made to predict");
 }
 
@@ -48,50 +56,39 @@ ModelPlan::ModelPlan(Device& device, ModelOptions options) : device_(device), op
   if (options_.inference) {
     inference_ = build(false);
   }
+  list_persistent();
 }
 
 std::unique_ptr<Graph> ModelPlan::build(bool training) {
   const ModelOptions& o = options_;
   auto graph = std::make_unique<Graph>(device_);
   Tape& tape = graph->tape;
-  Builder builder(tape, parameters_, *memory_, training, o.memory, o.batch_norm, o.precision);
-
   const Shape shape{o.batch_size, kInputChannels, o.image_size, o.image_size};
   graph->input = tape.tensor("input", shape, device_.layout(Use::kInput), element_type(o.precision));
+  tape.set_constant(graph->input.storage);
   if (o.source_size > 0) {
-    graph->pixels = tape.storage("pixels", o.batch_size * o.source_size * o.source_size);
-    graph->transforms = tape.storage("transforms", o.batch_size * sizeof(ImageTransform));
-    tape.keep(graph->pixels);
-    tape.keep(graph->transforms);
-    tape.add(make_input("input", graph->pixels, o.source_size, graph->transforms, graph->input));
+    graph->pixels = tape.array<std::uint8_t>("pixels", o.batch_size * o.source_size * o.source_size);
+    graph->transforms = tape.array<ImageTransform>("transforms", o.batch_size);
+    tape.keep(graph->pixels.storage);
+    tape.keep(graph->transforms.storage);
+    tape.add("input",
+             op::ImagesToInput{
+                 .images = graph->pixels, .source = o.source_size, .transforms = graph->transforms, .y = graph->input});
   } else {
     tape.keep(graph->input.storage);
   }
+  Builder builder(tape, parameters_, {training, o.memory, o.block_memory, o.batch_norm, o.precision});
   const Outputs outputs = densenet(builder, o.arch, graph->input, o.labels);
   graph->features = outputs.features;
   graph->embedding = outputs.embedding;
   graph->logits = outputs.logits;
-  tape.keep(outputs.logits);
-  builder.finish();
   graph->batch_norms = builder.batch_norms();
-
+  tape.keep(outputs.logits.storage);
   if (training) {
-    const std::int64_t terms = o.batch_size * o.labels;
-    graph->targets = tape.storage("targets", terms * sizeof(float));
-    graph->loss = tape.storage("loss", sizeof(double));
-    graph->gradients = builder.gradients();
-    if (!o.positive_weights.empty()) {
-      graph->positive_weights = tape.storage("positive weights", o.labels * sizeof(float));
-      tape.keep(graph->positive_weights);
-    }
-    tape.keep(graph->targets);
-    tape.keep(graph->loss);
-    const Shape row{1, terms, 1, 1};
-    const StorageId dlogits = tape.gradient(Tensor{outputs.logits, row, row}).storage;
-    tape.add(make_loss("loss", o.loss, o.batch_size, o.labels, outputs.logits, graph->targets, graph->positive_weights,
-                       graph->loss, dlogits));
+    add_loss(*graph);
+    add_optimizer(tape);
   } else {
-    tape.keep(outputs.embedding);
+    tape.keep(outputs.embedding.storage);
     if (o.keep_features) {
       tape.keep(outputs.features.storage);
     }
@@ -100,16 +97,63 @@ std::unique_ptr<Graph> ModelPlan::build(bool training) {
   return graph;
 }
 
-std::size_t ModelPlan::persistent_bytes() const {
-  const std::size_t weights = aligned(parameters_.size(Kind::kWeight) * sizeof(float));
-  const std::size_t running = aligned(parameters_.size(Kind::kRunning) * sizeof(float));
-  const std::size_t norm = aligned(sizeof(double)) + aligned(device_.reduction_bytes(1));
-  const StepInputs inputs = step_inputs();
-  std::size_t rest = aligned(inputs.adam) + aligned(options_.positive_weights.size() * sizeof(float));
-  for (const std::size_t bytes : {inputs.pixels, inputs.transforms, inputs.targets, inputs.adam}) {
-    rest += aligned(device_.staging_bytes(bytes));
+void ModelPlan::add_loss(Graph& graph) const {
+  Tape& tape = graph.tape;
+  graph.targets = tape.array<float>("targets", options_.batch_size * options_.labels);
+  graph.loss = tape.array<double>("loss", 1);
+  tape.keep(graph.targets.storage);
+  tape.keep(graph.loss.storage);
+  op::Loss loss{.kind = options_.loss,
+                .z = graph.logits,
+                .y = graph.targets,
+                .loss = graph.loss,
+                .dz = tape.tensor("grad logits", graph.logits.shape(), graph.logits.layout)};
+  if (!options_.positive_weights.empty()) {
+    loss.positive_weights = tape.external<float>(kPositiveWeights, 0, options_.labels);
   }
-  return (training_ ? 3 : 1) * weights + running + norm + rest;
+  tape.add("loss", loss);
+}
+
+// What alignment leaves between the weights' gradients is written by no operation, and read by those below.
+void ModelPlan::add_optimizer(Tape& tape) const {
+  const std::int64_t count = parameters_.size(Kind::kWeight);
+  tape.make_gradients(kWeights, "parameter gradients", count);
+  const auto w = tape.external<float>(kWeights, 0, count);
+  const Array<float> g = tape.gradient(w);
+  const auto norm = tape.external<double>(kGradientNorm, 0, 1);
+  for (const auto& [begin, end] : parameters_.gaps()) {
+    tape.add_update("gaps", Phase::kUpdate, op::Clear{.memory = bytes_of(g.slice(begin, end - begin))});
+  }
+  tape.add_update("gradient norm", Phase::kClip, op::L2Norm{.g = g, .norm = norm});
+  tape.add_update("adam", Phase::kUpdate,
+                  op::Adam{.scalars = tape.external<AdamScalars>(kAdamScalars, 0, 1),
+                           .norm = norm,
+                           .g = g,
+                           .m = tape.external<float>(kFirstMoment, 0, count),
+                           .v = tape.external<float>(kSecondMoment, 0, count),
+                           .w = w});
+}
+
+void ModelPlan::list_persistent() {
+  const auto floats = [&](Kind kind) { return parameters_.size(kind) * sizeof(float); };
+  const StepInputs inputs = step_inputs();
+  persistent_.add(kWeights, floats(Kind::kWeight));
+  persistent_.add(kRunningMean, floats(Kind::kRunningMean));
+  persistent_.add(kRunningVariance, floats(Kind::kRunningVariance));
+  if (inference_) {
+    persistent_.add(kRunningRstd, floats(Kind::kRunningVariance));
+  }
+  if (training_) {
+    persistent_.add(kFirstMoment, floats(Kind::kWeight));
+    persistent_.add(kSecondMoment, floats(Kind::kWeight));
+    persistent_.add(kAdamScalars, sizeof(AdamScalars));
+    persistent_.add(kGradientNorm, sizeof(double));
+    persistent_.add(kPositiveWeights, options_.positive_weights.size() * sizeof(float));
+  }
+  persistent_.add(kPixelStaging, device_.staging_bytes(inputs.pixels));
+  persistent_.add(kTransformStaging, device_.staging_bytes(inputs.transforms));
+  persistent_.add(kTargetStaging, device_.staging_bytes(inputs.targets));
+  persistent_.add(kAdamStaging, device_.staging_bytes(inputs.adam));
 }
 
 ModelPlan::StepInputs ModelPlan::step_inputs() const {
@@ -151,8 +195,8 @@ std::int64_t largest_batch(Device& device, ModelOptions options, std::size_t bud
 
 Model::Model(Device& device, const ModelOptions& options) : device_(device), plan_(device, options) {
   if (options.training) {
-    const Shape& last = plan_.training_->features.shape;
-    check(last.n * last.pixels() > 1,
+    const Tensor& last = plan_.training_->features;
+    check(last.count() > 1,
           "batch norm needs more than one value per channel, but a batch of {} ends with maps of {}x{}; use a larger "
           "batch or larger images",
           last.n, last.h, last.w);
@@ -163,46 +207,30 @@ Model::Model(Device& device, const ModelOptions& options) : device_(device), pla
          plan_.bytes() / 0x1p30, advice(free));
   }
   arena_ = std::make_unique<Arena>(device, plan_.bytes());
-  std::size_t at = 0;
-  const auto take = [&](std::size_t bytes) {
-    std::byte* memory = arena_->at(at);
-    at += aligned(bytes);
-    return memory;
-  };
-  const std::size_t weights = plan_.parameters_.size(Kind::kWeight) * sizeof(float);
-  plan_.memory_->weights = reinterpret_cast<float*>(take(weights));
-  plan_.memory_->running = reinterpret_cast<float*>(take(plan_.parameters_.size(Kind::kRunning) * sizeof(float)));
-  if (plan_.training_) {
-    first_moment_ = reinterpret_cast<float*>(take(weights));
-    second_moment_ = reinterpret_cast<float*>(take(weights));
+  Persistent& persistent = plan_.persistent_;
+  persistent.place(arena_->at(0));
+  for (Graph* graph : {plan_.training_.get(), plan_.inference_.get()}) {
+    if (graph) {
+      graph->tape.bind(arena_->at(persistent.bytes()), persistent);
+    }
   }
-  norm_ = reinterpret_cast<double*>(take(sizeof(double)));
-  norm_workspace_ = take(device.reduction_bytes(1));
+  const auto stage = [&](const char* staging, std::size_t bytes) {
+    return bytes > 0 ? device.make_staged_upload(bytes, persistent.at(staging)) : nullptr;
+  };
   const ModelPlan::StepInputs inputs = plan_.step_inputs();
-  adam_ = reinterpret_cast<AdamScalars*>(take(inputs.adam));
-  if (const std::size_t bytes = options.positive_weights.size() * sizeof(float); bytes > 0) {
-    positive_weights_ = reinterpret_cast<float*>(take(bytes));
-    device.upload(positive_weights_, options.positive_weights.data(), bytes);
-  }
-  const auto stage = [&](std::size_t bytes) {
-    void* memory = take(device.staging_bytes(bytes));
-    return bytes > 0 ? device.make_staged_upload(bytes, memory) : nullptr;
-  };
-  pixel_upload_ = stage(inputs.pixels);
-  transform_upload_ = stage(inputs.transforms);
-  target_upload_ = stage(inputs.targets);
-  adam_upload_ = stage(inputs.adam);
+  pixel_upload_ = stage(kPixelStaging, inputs.pixels);
+  transform_upload_ = stage(kTransformStaging, inputs.transforms);
+  target_upload_ = stage(kTargetStaging, inputs.targets);
+  adam_upload_ = stage(kAdamStaging, inputs.adam);
   if (plan_.training_) {
     losses_ = device.make_readback(sizeof(double));
+    const std::vector<float>& weights = plan_.options().positive_weights;
+    if (!weights.empty()) {
+      device.upload(persistent.at(kPositiveWeights), weights.data(), weights.size() * sizeof(float));
+    }
   }
   if (plan_.inference_) {
     logits_ = device.make_readback(options.batch_size * options.labels * sizeof(float));
-  }
-  gaps_ = plan_.parameters_.gaps();
-  for (Graph* graph : {plan_.training_.get(), plan_.inference_.get()}) {
-    if (graph) {
-      graph->tape.bind(arena_->at(at));
-    }
   }
 }
 
@@ -226,7 +254,15 @@ Graph& Model::graph(bool training) {
 }
 
 float* Model::array_of(const Parameters::Entry& entry) const {
-  return (entry.kind == Kind::kWeight ? plan_.memory_->weights : plan_.memory_->running) + entry.offset;
+  const char* storage = entry.kind == Kind::kWeight        ? kWeights
+                        : entry.kind == Kind::kRunningMean ? kRunningMean
+                                                           : kRunningVariance;
+  return static_cast<float*>(plan_.persistent_.at(storage)) + entry.offset;
+}
+
+float* Model::moment_of(const Parameters::Entry& entry, const char* moment) const {
+  check(options().training, "this model was not made to train");
+  return static_cast<float*>(plan_.persistent_.at(moment)) + entry.offset;
 }
 
 std::vector<float> Model::download(const void* from, std::int64_t count, DType type) const {
@@ -247,8 +283,9 @@ void Model::initialize(std::uint64_t seed) {
     RandomStream random(seed, RandomUse::kInit, index++);
     std::vector<float> values(entry.elements, 0.0f);
     const double fan_in = static_cast<double>(entry.elements / entry.shape[0]);
-    if (entry.kind == Kind::kRunning) {
-      std::fill(values.begin(), values.end(), entry.name.ends_with("running_var") ? 1.0f : 0.0f);
+    const bool is_scale = entry.shape.size() == 1 && entry.kind == Kind::kWeight && entry.name.ends_with("weight");
+    if (is_scale || entry.kind == Kind::kRunningVariance) {
+      std::fill(values.begin(), values.end(), 1.0f);
     } else if (entry.shape.size() == 4) {
       for (float& value : values) {
         value = static_cast<float>(random.normal() * std::sqrt(2.0 / fan_in));
@@ -258,17 +295,16 @@ void Model::initialize(std::uint64_t seed) {
       for (float& value : values) {
         value = random.uniform(-bound, bound);
       }
-    } else if (entry.name.ends_with("weight")) {
-      std::fill(values.begin(), values.end(), 1.0f);
     }
     device_.upload(array_of(entry), values.data(), values.size() * sizeof(float));
   }
-  if (first_moment_) {
-    const std::size_t bytes = plan_.parameters_.size(Kind::kWeight) * sizeof(float);
-    device_.fill(first_moment_, 0, bytes);
-    device_.fill(second_moment_, 0, bytes);
+  for (const auto& [prefix, moment] : kMoments) {
+    if (options().training) {
+      device_.fill(plan_.persistent_.at(moment), 0, plan_.parameters_.size(Kind::kWeight) * sizeof(float));
+    }
   }
   steps_ = 0;
+  folded_ = false;
 }
 
 std::vector<ExpectedTensor> Model::expected_tensors() const {
@@ -301,15 +337,14 @@ std::vector<std::string> Model::load(const TensorFile& file, LoadPolicy policy, 
     }
   }
   if (optimizer) {
-    check(first_moment_ != nullptr, "this model was not made to train");
     for (const Parameters::Entry& entry : plan_.parameters_.entries()) {
       if (entry.kind == Kind::kWeight) {
-        for (auto [prefix, moment] : {std::pair{kFirstMoment, first_moment_}, {kSecondMoment, second_moment_}}) {
+        for (const auto& [prefix, moment] : kMoments) {
           const TensorInfo& tensor = file.at(kOptimizerPrefix + std::string(prefix) + entry.name);
           check(tensor.shape == entry.shape, "{}: '{}' has shape {}; it should have {}", file.source(), tensor.name,
                 describe(tensor.shape), describe(entry.shape));
           const std::vector<float> values = tensor.to_float32();
-          device_.upload(moment + entry.offset, values.data(), values.size() * sizeof(float));
+          device_.upload(moment_of(entry, moment), values.data(), values.size() * sizeof(float));
         }
       }
     }
@@ -344,11 +379,11 @@ void Model::save(TensorWriter& writer, bool optimizer) {
   if (!optimizer) {
     return;
   }
-  check(first_moment_ != nullptr, "this model was not made to train");
   for (const Parameters::Entry& entry : entries) {
-    if (entry.kind == Kind::kWeight) {
-      add(kOptimizerPrefix + (kFirstMoment + entry.name), entry.shape, first_moment_ + entry.offset, entry.elements);
-      add(kOptimizerPrefix + (kSecondMoment + entry.name), entry.shape, second_moment_ + entry.offset, entry.elements);
+    for (const auto& [prefix, moment] : kMoments) {
+      if (entry.kind == Kind::kWeight) {
+        add(kOptimizerPrefix + (prefix + entry.name), entry.shape, moment_of(entry, moment), entry.elements);
+      }
     }
   }
   writer.add(std::string(kOptimizerPrefix) + kSteps, TensorType::kInt64, {}, &saved_steps_);
@@ -366,8 +401,9 @@ std::vector<float> Model::read_gradient(const std::string& name) const {
   check(index >= 0 && plan_.training_, "the model has no gradient of '{}'", name);
   const Parameters::Entry& entry = plan_.parameters_.entry(index);
   check(entry.kind == Kind::kWeight, "'{}' is a running statistic; it has no gradient", name);
-  const auto* gradients = static_cast<const float*>(plan_.training_->tape.address(plan_.training_->gradients));
-  return download(gradients + entry.offset, entry.elements);
+  Tape& tape = plan_.training_->tape;
+  const auto weight = tape.external<float>(kWeights, entry.offset, entry.elements);
+  return download(tape.address(tape.gradient(weight)), entry.elements);
 }
 
 // ---- Steps
@@ -378,7 +414,7 @@ void Model::set_images(std::span<const std::uint8_t> pixels, std::span<const Ima
   const auto& o = options();
   const std::size_t image = o.source_size * o.source_size;
   const std::size_t count = transforms.size();
-  check(g.pixels >= 0, "this model takes floats, not images");
+  check(g.pixels.present(), "this model takes floats, not images");
   check(pixels.size() == count * image && count <= static_cast<std::size_t>(o.batch_size),
         "{} bytes of pixels and {} transforms do not make a batch of up to {} images of {}x{}", pixels.size(), count,
         o.batch_size, o.source_size, o.source_size);
@@ -387,17 +423,17 @@ void Model::set_images(std::span<const std::uint8_t> pixels, std::span<const Ima
   pixel_upload_->send(g.tape.address(g.pixels), pixels.data(), pixels.size());
   transform_upload_->send(g.tape.address(g.transforms), transforms.data(), count * sizeof(ImageTransform));
   if (count < static_cast<std::size_t>(o.batch_size)) {
-    auto* rest = static_cast<std::byte*>(g.tape.address(g.pixels)) + pixels.size();
+    auto* rest = g.tape.address(g.pixels) + pixels.size();
     device_.fill(rest, 0, o.batch_size * image - pixels.size());
-    auto* rest_transforms = static_cast<std::byte*>(g.tape.address(g.transforms)) + count * sizeof(ImageTransform);
+    auto* rest_transforms = g.tape.address(g.transforms) + count;
     device_.fill(rest_transforms, 0, (o.batch_size - count) * sizeof(ImageTransform));
   }
 }
 
 void Model::set_input(std::span<const float> nchw, bool training) {
   Graph& g = graph(training);
-  check(g.pixels < 0, "this model takes images, not floats");
-  const Shape& shape = g.input.shape;
+  check(!g.pixels.present(), "this model takes images, not floats");
+  const Shape shape = g.input.shape();
   check(static_cast<std::int64_t>(nchw.size()) == shape.elements(), "the input has {} values; ({}, {}, {}, {}) has {}",
         nchw.size(), shape.n, shape.c, shape.h, shape.w, shape.elements());
   staging_.assign(storage_elements(shape, g.input.layout), 0.0f);
@@ -411,12 +447,12 @@ void Model::set_input(std::span<const float> nchw, bool training) {
     }
   }
   if (g.input.dtype == DType::kFloat32) {
-    device_.upload(g.tape.address(g.input.storage), staging_.data(), staging_.size() * sizeof(float));
+    device_.upload(g.tape.address(g.input), staging_.data(), staging_.size() * sizeof(float));
     return;
   }
   std::vector<std::uint16_t> rounded(staging_.size());
   std::transform(staging_.begin(), staging_.end(), rounded.begin(), bfloat16_bits);
-  device_.upload(g.tape.address(g.input.storage), rounded.data(), rounded.size() * sizeof(std::uint16_t));
+  device_.upload(g.tape.address(g.input), rounded.data(), rounded.size() * sizeof(std::uint16_t));
 }
 
 void Model::set_targets(std::span<const float> targets) {
@@ -430,35 +466,17 @@ void Model::train_step(AdamStep step) {
   const Graph& g = graph(true);
   step.step = steps_ + 1;
   const AdamScalars scalars(step);
-  adam_upload_->send(adam_, &scalars, sizeof scalars);
+  adam_upload_->send(plan_.persistent_.at(kAdamScalars), &scalars, sizeof scalars);
   const bool clipping = step.clip_norm > 0;
   std::unique_ptr<Replay>& replay = training_[clipping];
   if (!replay) {
-    replay = replay_of([this, clipping] { queue_training(clipping); });
+    Tape& tape = graph(true).tape;
+    replay = replay_of([&tape, clipping] { tape.run(clipping); });
   }
   replay->run();
   losses_->take(g.tape.address(g.loss));
   ++steps_;
-}
-
-// A step without what changes from step to step: that lies in device memory.
-void Model::queue_training(bool clipping) {
-  Graph& g = graph(true);
-  if (g.positive_weights >= 0) {
-    device_.copy(g.tape.address(g.positive_weights), positive_weights_, options().labels * sizeof(float));
-  }
-  g.tape.run();
-  const Range range(device_, "adam");
-  const std::int64_t count = plan_.parameters_.size(Kind::kWeight);
-  auto* gradients = static_cast<float*>(g.tape.address(g.gradients));
-  for (const auto& [begin, end] : gaps_) {
-    device_.fill(gradients + begin, 0, (end - begin) * sizeof(float));
-  }
-  if (clipping) {
-    device_.l2_norm(gradients, count, norm_, norm_workspace_);
-  }
-  device_.adam(adam_, clipping ? norm_ : nullptr, count, gradients, first_moment_, second_moment_,
-               plan_.memory_->weights);
+  folded_ = false;
 }
 
 void Model::infer() {
@@ -466,8 +484,26 @@ void Model::infer() {
   if (!inference_) {
     inference_ = replay_of([&tape] { tape.run(); });
   }
+  fold_statistics();
   inference_->run();
   logits_->take(tape.address(graph(false).logits));
+}
+
+// Once for as long as the running statistics stay what they are.
+void Model::fold_statistics() {
+  if (std::exchange(folded_, true)) {
+    return;
+  }
+  const std::int64_t count = plan_.parameters_.size(Kind::kRunningVariance);
+  const auto array = [&](const char* name) {
+    return Array<float>(static_cast<float*>(plan_.persistent_.at(name)), count);
+  };
+  const Operation fold =
+      op::ReciprocalStd{.variance = array(kRunningVariance), .eps = kBatchNormEps, .rstd = array(kRunningRstd)};
+  if (!fold_) {
+    fold_ = device_.prepare(fold);
+  }
+  fold_->run(fold, nullptr);
 }
 
 std::unique_ptr<Replay> Model::replay_of(std::function<void()> work) {
@@ -483,7 +519,7 @@ double Model::loss(int ago) {
 
 double Model::gradient_norm() {
   double value = 0;
-  device_.download(&value, norm_, sizeof value);
+  device_.download(&value, plan_.persistent_.at(kGradientNorm), sizeof value);
   return value;
 }
 
@@ -508,14 +544,14 @@ const Tensor& Model::kept_features() const {
 }
 
 Shape Model::feature_shape() const {
-  return kept_features().shape;
+  return kept_features().shape();
 }
 
 std::vector<float> Model::features() {
   const Tensor& tensor = kept_features();
-  const Shape& shape = tensor.shape;
+  const Shape shape = tensor.shape();
   const std::vector<float> stored =
-      download(plan_.inference_->tape.address(tensor.storage), storage_elements(shape, tensor.layout), tensor.dtype);
+      download(plan_.inference_->tape.address(tensor), storage_elements(shape, tensor.layout), tensor.dtype);
   const View view = make_view(nullptr, shape, tensor.layout, tensor.dtype);
   std::vector<float> planar(shape.elements());
   std::size_t at = 0;
@@ -533,6 +569,7 @@ std::string Model::trace_not_finite(std::span<const std::uint8_t> pixels, std::s
   Tape& tape = graph(false).tape;
   device_.fill(tape.memory(), 0, tape.bytes());
   set_images(pixels, transforms, false);
+  fold_statistics();
   const std::string layer = tape.first_not_finite();
   return fmt::format("the first layer whose output is not finite is {}{}{}", layer.empty() ? "none" : layer,
                      weight_fault_.empty() ? "" : "; ", weight_fault_);

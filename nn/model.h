@@ -15,6 +15,7 @@
 #include "engine/arena.h"
 #include "engine/checkpoint.h"
 #include "engine/parameters.h"
+#include "engine/persistent.h"
 #include "engine/tape.h"
 #include "nn/densenet.h"
 
@@ -30,6 +31,8 @@ struct ModelOptions {
   bool inference = true;           // can predict
   bool keep_features = false;      // infer() leaves the last feature map to be read
   MemoryMode memory = MemoryMode::kShared;
+  // By dense block, each with the transition behind it, in the place of `memory`; or empty.
+  std::vector<MemoryMode> block_memory = {};
   BatchNorm batch_norm = BatchNorm::kAuto;
   Precision precision = Precision::kFloat32;
   LossKind loss = LossKind::kMse;
@@ -42,10 +45,12 @@ struct Graph {
   explicit Graph(Device& device) : tape(device) {}
   Tape tape;
   Tensor input;
-  StorageId pixels = -1, transforms = -1;                                    // where source_size > 0
-  StorageId targets = -1, positive_weights = -1, loss = -1, gradients = -1;  // where it trains
+  Array<std::uint8_t> pixels;  // where source_size > 0
+  Array<ImageTransform> transforms;
+  Array<float> targets;  // where it trains
+  Array<double> loss;
   Tensor features;  // what the embedding is the mean of; there to be read where keep_features is set
-  StorageId embedding = -1, logits = -1;
+  Tensor embedding, logits;
   BatchNormCounts batch_norms;
 };
 
@@ -60,9 +65,9 @@ class ModelPlan {
   // Of the training step, or of inference where it does not train.
   const BatchNormCounts& batch_norms() const { return (training_ ? training_ : inference_)->batch_norms; }
 
-  // Weights, running statistics and, where it trains, Adam's moments: kept over all steps. And where a step's inputs
-  // wait for their turn on devices that upload beside the computing.
-  std::size_t persistent_bytes() const;
+  // What is kept over all steps: weights, running statistics and, where it trains, Adam's moments. And where a step's
+  // inputs wait for their turn on devices that upload beside the computing.
+  std::size_t persistent_bytes() const { return persistent_.bytes(); }
   // Of a step: the larger of the two graphs, which take turns.
   std::size_t step_bytes() const;
   std::size_t bytes() const { return persistent_bytes() + step_bytes(); }
@@ -74,12 +79,15 @@ class ModelPlan {
     std::size_t pixels = 0, transforms = 0, targets = 0, adam = 0;
   };
   StepInputs step_inputs() const;
+  void list_persistent();
   std::unique_ptr<Graph> build(bool training);
+  void add_loss(Graph& graph) const;
+  void add_optimizer(Tape& tape) const;
 
   Device& device_;
   ModelOptions options_;
   Parameters parameters_;
-  std::unique_ptr<ParameterMemory> memory_ = std::make_unique<ParameterMemory>();
+  Persistent persistent_;
   std::unique_ptr<Graph> training_, inference_;
 };
 
@@ -141,31 +149,28 @@ class Model {
 
  private:
   Graph& graph(bool training);
-  void queue_training(bool clipping);
+  void fold_statistics();
   std::unique_ptr<Replay> replay_of(std::function<void()> work);
   const Tensor& kept_features() const;
   std::vector<float> download(const void* from, std::int64_t count, DType type = DType::kFloat32) const;
   float* array_of(const Parameters::Entry& entry) const;
+  float* moment_of(const Parameters::Entry& entry, const char* moment) const;
   std::string advice(std::size_t free) const;
 
   Device& device_;
   ModelPlan plan_;
   std::unique_ptr<Arena> arena_;
-  float *first_moment_ = nullptr, *second_moment_ = nullptr;
-  double* norm_ = nullptr;
-  void* norm_workspace_ = nullptr;
-  AdamScalars* adam_ = nullptr;
-  float* positive_weights_ = nullptr;
   std::unique_ptr<StagedUpload> pixel_upload_, transform_upload_, target_upload_, adam_upload_;
   std::unique_ptr<Readback> losses_, logits_;
   std::array<std::unique_ptr<Replay>, 2> training_;  // without and with clipping; made when first needed
   std::unique_ptr<Replay> inference_;
+  std::unique_ptr<Kernel> fold_;  // of running statistics, for inference
+  bool folded_ = false;           // whether that was done since they changed
   std::int64_t steps_ = 0;
   std::vector<std::vector<float>> saved_;  // what save() handed to a writer
   std::int64_t saved_steps_ = 0;
   std::string weight_fault_;
-  std::vector<float> staging_;                               // an input in the device's layout
-  std::vector<std::pair<std::int64_t, std::int64_t>> gaps_;  // between the weights' gradients
+  std::vector<float> staging_;  // an input in the device's layout
 };
 
 }  // namespace densetree::nn

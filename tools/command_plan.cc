@@ -8,6 +8,7 @@
 #include "tools/network_flags.h"
 #include "tools/outputs.h"
 #include "tools/plan_drawing.h"
+#include "tools/plan_operations.h"
 
 namespace densetree::tools {
 namespace {
@@ -16,7 +17,7 @@ struct Flags {
   NetworkFlags network;
   std::int64_t batch_size = 128, image_size = 224, source_size = 256, labels = 14;
   std::string budget, draw;
-  bool buffers = false, replace = false;
+  bool buffers = false, operations = false, replace = false;
 };
 
 constexpr std::string_view kTitle = "A training step of ";
@@ -80,7 +81,12 @@ void run(const Common& common, const Flags& flags) {
                            .precision = parse_precision(flags.network.precision),
                            .positive_weights = {}};
   const nn::ModelPlan plan(*device, options);
-  const Planner& planner = plan.training()->tape.planner();
+  const Tape& tape = plan.training()->tape;
+  const Planner& planner = tape.planner();
+  if (flags.operations) {
+    std::cout << (common.json ? json_text(operations_of(tape), 2) + '\n' : operations_table(tape));
+    return;
+  }
   Json result{{"arch", options.arch.name},
               {"batch_size", options.batch_size},
               {"image_size", options.image_size},
@@ -94,7 +100,7 @@ void run(const Common& common, const Flags& flags) {
               {"step_bytes", plan.step_bytes()},
               {"lower_bound_bytes", planner.lower_bound()},
               {"peak_bytes", plan.bytes()},
-              {"steps", plan.training()->tape.schedule().size()}};
+              {"steps", tape.steps().size()}};
   if (!flags.budget.empty()) {
     const std::size_t budget = parse_bytes(flags.budget);
     result["budget_bytes"] = budget;
@@ -105,7 +111,7 @@ void run(const Common& common, const Flags& flags) {
         fmt::format("{}{}, batch {}, {}², {}, {}, batch norm {}, on {}", kTitle, options.arch.name, options.batch_size,
                     options.image_size, flags.network.memory, flags.network.precision, plan.batch_norms().describe(),
                     device->info().name);
-    write_file(flags.draw, draw_plan(planner, title, plan.training()->tape.forward_steps()));
+    write_file(flags.draw, draw_plan(planner, title, tape.forward_steps()));
   }
   if (common.json) {
     result["buffers"] = buffers_of(planner);
@@ -140,6 +146,10 @@ void add_plan(CLI::App& app, const Common& common) {
   command->add_option("--budget", flags->budget, "find the largest batch for this much memory, as 8GiB");
   command->add_option("--draw", flags->draw, "draw the plan: an SVG file");
   command->add_flag("--buffers", flags->buffers, "list every buffer with its bytes and lifetime");
+  command
+      ->add_flag("--operations", flags->operations,
+                 "list every step: its operation, what computes it, and why nothing faster does")
+      ->excludes("--budget", "--draw", "--buffers");
   add_replace_flag(*command, flags->replace);
   command->callback([&common, flags] { run(common, *flags); });
 }

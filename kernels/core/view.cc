@@ -51,7 +51,8 @@ View View::slice(std::int64_t begin, std::int64_t count) const {
         "{} channels from {} on are not within a view of {} channels", count, begin, c);
   View part = *this;
   part.first = (first + begin) % block;
-  part.data = static_cast<char*>(data) + (first + begin) / block * block_stride * size_of(dtype);
+  part.data =
+      data == nullptr ? nullptr : static_cast<char*>(data) + (first + begin) / block * block_stride * size_of(dtype);
   part.c = count;
   part.whole = whole && begin == 0 && count == c;
   return part;

@@ -11,7 +11,6 @@
 #include <fstream>
 
 #include "kernels/core/error.h"
-#include "kernels/cpu/product.h"
 
 namespace densetree {
 namespace {
@@ -102,7 +101,7 @@ class CpuStopwatch final : public Stopwatch {
 }  // namespace
 
 CpuDevice::CpuDevice(int threads)
-    : threads_(threads > 0 ? threads : omp_get_num_procs()), lanes_(__builtin_cpu_supports("avx512f") ? 16 : 8) {
+    : team_{threads > 0 ? threads : omp_get_num_procs(), __builtin_cpu_supports("avx512f") ? 16 : 8} {
   check_processor();
 }
 
@@ -111,7 +110,7 @@ DeviceInfo CpuDevice::info() const {
           .hardware = fmt::format("{}, {}", proc_value("/proc/cpuinfo", "model name"), vector_extension()),
           .total_memory = memory_bytes("MemTotal"),
           .free_memory = memory_bytes("MemAvailable"),
-          .threads = threads_};
+          .threads = team_.threads};
 }
 
 std::string CpuDevice::why_not(Precision precision) const {
@@ -126,16 +125,20 @@ std::string CpuDevice::why_not(Precision precision) const {
   fail("unknown precision {}", static_cast<int>(precision));
 }
 
-Layout CpuDevice::layout(Use use) const {
+Layout cpu::Team::layout(Use use) const {
   switch (use) {
     case Use::kInput:
       return Layout::kPlanar;
     case Use::kSpatial:
-      return lanes_ == 16 ? Layout::kBlocked16 : Layout::kBlocked8;
+      return lanes == 16 ? Layout::kBlocked16 : Layout::kBlocked8;
     case Use::kStack:
-      return lanes_ == 16 ? Layout::kSlabs16 : Layout::kSlabs8;
+      return lanes == 16 ? Layout::kSlabs16 : Layout::kSlabs8;
   }
   fail("unknown use {}", static_cast<int>(use));
+}
+
+Layout CpuDevice::layout(Use use) const {
+  return team_.layout(use);
 }
 
 void* CpuDevice::allocate(std::size_t bytes) {
@@ -181,33 +184,6 @@ std::unique_ptr<Stopwatch> CpuDevice::make_stopwatch() {
 }
 std::unique_ptr<Replay> CpuDevice::capture(std::function<void()> work) {
   return make_direct_replay(std::move(work));
-}
-
-void CpuDevice::check_precision(const ConvolutionShape& shape) const {
-  const std::string refused = why_not(shape.precision);
-  check(refused.empty(), "{} in {}: {}", shape, name_of(shape.precision), refused);
-}
-
-std::unique_ptr<Convolution> CpuDevice::make_convolution(const ConvolutionShape& shape) {
-  check_precision(shape);
-  const bool widens = shape.precision == Precision::kBFloat16 && !__builtin_cpu_supports("avx512bf16");
-  auto convolution = widens
-                         ? make_widened_convolution(*this, shape)
-                         : make_onednn_convolution(shape, layout(shape.input_use), layout(shape.output_use), threads_);
-  const bool first = shape.input_use == Use::kInput && shape.output_use == Use::kSpatial;
-  return first && shape.training ? make_first_convolution(shape, std::move(convolution), lanes_, threads_)
-                                 : std::move(convolution);
-}
-
-std::unique_ptr<NormConvolution> CpuDevice::make_norm_convolution(const ConvolutionShape& shape, ChannelSlice x,
-                                                                  ChannelSlice y, std::string* why_not) {
-  check_precision(shape);
-  if (x.first % lanes_ != 0 || y.first % lanes_ != 0) {
-    *why_not = fmt::format("its channels begin at {} and {}; the CPU's fused kernels need multiples of {}", x.first,
-                           y.first, lanes_);
-    return nullptr;
-  }
-  return make_cpu_norm_convolution(shape, layout(Use::kStack), lanes_, threads_, cpu::kMultipliesBFloat16, why_not);
 }
 
 }  // namespace densetree

@@ -6,6 +6,7 @@
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/lines.h"
 #include "kernels/functors/normalization.h"
+#include "kernels/operations.h"
 
 namespace densetree::cpu {
 
@@ -15,7 +16,7 @@ using AffineGroup = std::array<AffineOf<typename Group<kLanes>::Float>, Group<kL
 
 // From the arrays of the channels from `channel` on.
 template <int kLanes>
-AffineGroup<kLanes> affine_group(const Affine& affine, std::int64_t channel) {
+AffineGroup<kLanes> affine_group(const op::Affine& affine, std::int64_t channel) {
   using G = Group<kLanes>;
   AffineGroup<kLanes> group;
   for (auto& part : group) {
@@ -51,28 +52,27 @@ void sum_line(Line<T, kLanes> x, Line<T, kLanes> y, std::int64_t pixels, double*
   }
 }
 
-// y = max(0, γ·x̂ + β), or without the clamp.
+// y = max(0, γ·x̂ + β).
 template <class T, int kLanes>
-void affine_line(Line<T, kLanes> x, Line<T, kLanes> y, std::int64_t pixels, const AffineGroup<kLanes>& f, bool relu) {
+void affine_line(Line<T, kLanes> x, Line<T, kLanes> y, std::int64_t pixels, const AffineGroup<kLanes>& f) {
   using G = Group<kLanes>;
   for (std::int64_t p = 0; p < pixels; ++p) {
     for (int part = 0; part < G::kParts; ++part) {
-      G::store(f[part].forward(G::load(x.at(p) + part * G::kWidth), relu), y.at(p) + part * G::kWidth);
+      G::store(f[part].forward(G::load(x.at(p) + part * G::kWidth)), y.at(p) + part * G::kWidth);
     }
   }
 }
 
 // dz = dy where the clamp let through; S (+)= γ·dz; adds Σ dz·(x − mean) and Σ dz to the two sums.
 template <class T, class Gradient, int kLanes>
-void affine_backward_line(Line<T, kLanes> x, Line<Gradient, kLanes> dy, Line<T, kLanes> s, std::int64_t pixels,
-                          const AffineGroup<kLanes>& f, bool relu, bool accumulate, double* sum_dz_centered,
-                          double* sum_dz) {
+void affine_gradient_line(Line<T, kLanes> x, Line<Gradient, kLanes> dy, Line<T, kLanes> s, std::int64_t pixels,
+                          const AffineGroup<kLanes>& f, bool accumulate, double* sum_dz_centered, double* sum_dz) {
   using G = Group<kLanes>;
   typename G::Double a[G::kParts] = {}, b[G::kParts] = {};
   for (std::int64_t p = 0; p < pixels; ++p) {
     for (int part = 0; part < G::kParts; ++part) {
       const int lane = part * G::kWidth;
-      const auto value = G::load(x.at(p) + lane), dz = f[part].backward(value, G::load(dy.at(p) + lane), relu);
+      const auto value = G::load(x.at(p) + lane), dz = f[part].backward(value, G::load(dy.at(p) + lane));
       a[part] += G::widen(dz) * G::widen(f[part].centered(value));
       b[part] += G::widen(dz);
       const auto before = accumulate ? G::load(s.at(p) + lane) : typename G::Float{};

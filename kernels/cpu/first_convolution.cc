@@ -3,21 +3,20 @@
 // Everything a network computes depends on this one layer, and no other rounds as much: the vendor library adds its 147
 // products one after the other in fp32. Measured on small DenseNets, that alone made up four fifths of the distance of
 // gradients from float64, and it decided which side of a ReLU the closest values fell on. The layer has 1.4 % of a
-// training step's arithmetic, so fp64 costs little here. Backward is the vendor library's.
+// training step's arithmetic, so fp64 costs little here. Gradients are the vendor library's.
 #include <omp.h>
 
 #include <algorithm>
 
-#include "kernels/core/error.h"
-#include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/convolutions.h"
 #include "kernels/cpu/lanes.h"
 
-namespace densetree {
+namespace densetree::cpu {
 namespace {
 
-constexpr int kPixels = 8;     // output pixels computed at once
-constexpr int kPart = 8;       // channels in one vector
-using Doubles = cpu::Double8;  // kPart of them
+constexpr int kPixels = 8;  // output pixels computed at once
+constexpr int kPart = 8;    // channels in one vector
+using Doubles = Double8;    // kPart of them
 
 std::size_t aligned(std::size_t bytes) {
   constexpr std::size_t kAlignment = 64;
@@ -26,58 +25,43 @@ std::size_t aligned(std::size_t bytes) {
 
 // T is what activations are made of.
 template <class T>
-class FirstConvolution final : public Convolution {
+class FirstConvolution final : public Kernel {
  public:
-  FirstConvolution(const ConvolutionShape& shape, std::unique_ptr<Convolution> vendor, std::int64_t lanes, int threads)
-      : shape_(shape), vendor_(std::move(vendor)), lanes_(lanes), threads_(threads) {
+  FirstConvolution(const Team& team, const ConvolutionShape& shape) : team_(team), shape_(shape) {
     const std::int64_t tiles = (shape.output().w + kPixels - 1) / kPixels;
     row_ = std::max(shape.input.w + 2 * shape.padding, (tiles * kPixels - 1) * shape.stride + shape.kernel);
   }
 
-  Implementation implementation() const override { return {"own sums in fp64", vendor_->implementation().backward}; }
-  std::size_t workspace_bytes() const override {
-    return std::max(vendor_->workspace_bytes(), packed_bytes() + threads_ * window_bytes());
-  }
+  std::string implementation() const override { return "own sums in fp64"; }
+  std::size_t workspace_bytes() const override { return packed_bytes() + team_.threads * window_bytes(); }
 
-  void forward(const View& x, const float* w, const View& y, void* workspace) override {
-    check(x.shape() == shape_.input && x.layout == Layout::kPlanar && x.whole && x.dtype == kType,
-          "{}: its input is ({}, {}, {}, {}) {}{}", shape_, x.n, x.c, x.h, x.w, name_of(x.layout),
-          x.whole ? "" : ", a slice");
-    check(y.shape() == shape_.output() && y.block == lanes_ && y.whole && y.dtype == kType,
-          "{}: its output is ({}, {}, {}, {}) {}{}", shape_, y.n, y.c, y.h, y.w, name_of(y.layout),
-          y.whole ? "" : ", a slice");
+  void run(const Operation& operation, void* workspace) override {
+    const auto& o = std::get<op::Convolution>(operation);
+    check_places(team_, shape_, places_of(o));
+    const View &x = o.x, &y = o.y;
     auto* packed = static_cast<double*>(workspace);
-    pack(w, packed);
-#pragma omp parallel for collapse(2) schedule(static) num_threads(threads_)
+    pack(o.w.data, packed);
+#pragma omp parallel for collapse(2) schedule(static) num_threads(team_.threads)
     for (std::int64_t n = 0; n < y.n; ++n) {
       for (std::int64_t row = 0; row < y.h; ++row) {
         auto* window = reinterpret_cast<double*>(static_cast<char*>(workspace) + packed_bytes() +
                                                  omp_get_thread_num() * window_bytes());
         cut_window(x, n, row, window);
-        for (std::int64_t first = 0; first < y.padded_channels(); first += lanes_) {
+        for (std::int64_t first = 0; first < y.padded_channels(); first += team_.lanes) {
           const double* weights = packed + first * taps();
           T* to = y.as<T>() + y.offset(n, first, row * y.w);
-          lanes_ == 16 ? output_row<2>(window, weights, y.w, to) : output_row<1>(window, weights, y.w, to);
+          team_.lanes == 16 ? output_row<2>(window, weights, y.w, to) : output_row<1>(window, weights, y.w, to);
         }
       }
     }
   }
 
-  void backward_data(const View& dy, const float* w, const View& dx, void* workspace) override {
-    vendor_->backward_data(dy, w, dx, workspace);
-  }
-  void backward_weights(const View& x, const View& dy, float* dw, void* workspace) override {
-    vendor_->backward_weights(x, dy, dw, workspace);
-  }
-
  private:
-  static constexpr DType kType = std::is_same_v<T, float> ? DType::kFloat32 : DType::kBFloat16;
-
   std::int64_t taps() const {
     return shape_.input.c * shape_.kernel * shape_.kernel;
   }
   std::int64_t padded_outputs() const {
-    return (shape_.out_channels + lanes_ - 1) / lanes_ * lanes_;
+    return (shape_.out_channels + team_.lanes - 1) / team_.lanes * team_.lanes;
   }
   std::size_t packed_bytes() const {
     return aligned(padded_outputs() * taps() * sizeof(double));
@@ -90,7 +74,7 @@ class FirstConvolution final : public Convolution {
   void pack(const float* w, double* packed) const {
     for (std::int64_t o = 0; o < padded_outputs(); ++o) {
       for (std::int64_t tap = 0; tap < taps(); ++tap) {
-        packed[(o / lanes_ * taps() + tap) * lanes_ + o % lanes_] =
+        packed[(o / team_.lanes * taps() + tap) * team_.lanes + o % team_.lanes] =
             o < shape_.out_channels ? to_float(rounded_to<T>(w[o * taps() + tap])) : 0;
       }
     }
@@ -129,27 +113,25 @@ class FirstConvolution final : public Convolution {
       }
       for (int p = 0; p < std::min<std::int64_t>(kPixels, width - begin); ++p) {
         for (int part = 0; part < kParts; ++part) {
-          cpu::Group<kPart>::store(__builtin_convertvector(sums[p][part], cpu::Float8),
-                                   to + ((begin + p) * kParts + part) * kPart);
+          Group<kPart>::store(__builtin_convertvector(sums[p][part], Float8),
+                              to + ((begin + p) * kParts + part) * kPart);
         }
       }
     }
   }
 
+  Team team_;
   ConvolutionShape shape_;
-  std::unique_ptr<Convolution> vendor_;
-  std::int64_t lanes_, row_ = 0;
-  int threads_;
+  std::int64_t row_ = 0;  // numbers in a row of a window
 };
 
 }  // namespace
 
-std::unique_ptr<Convolution> make_first_convolution(const ConvolutionShape& shape, std::unique_ptr<Convolution> vendor,
-                                                    std::int64_t lanes, int threads) {
-  if (shape.precision == Precision::kBFloat16) {
-    return std::make_unique<FirstConvolution<BFloat16>>(shape, std::move(vendor), lanes, threads);
+std::unique_ptr<Kernel> make_first_convolution(const Team& team, const op::Convolution& o) {
+  if (o.shape.precision == Precision::kBFloat16) {
+    return std::make_unique<FirstConvolution<BFloat16>>(team, o.shape);
   }
-  return std::make_unique<FirstConvolution<float>>(shape, std::move(vendor), lanes, threads);
+  return std::make_unique<FirstConvolution<float>>(team, o.shape);
 }
 
-}  // namespace densetree
+}  // namespace densetree::cpu

@@ -7,12 +7,18 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <string_view>
 
 #include "kernels/core/bfloat16.h"
 #include "kernels/core/error.h"
 #include "kernels/core/view.h"
 
 namespace densetree::cpu {
+
+inline void check_same_shape(std::string_view operation, const View& a, const View& b) {
+  check(a.shape() == b.shape(), "{}: shapes ({}, {}, {}, {}) and ({}, {}, {}, {}) differ", operation, a.n, a.c, a.h,
+        a.w, b.n, b.c, b.h, b.w);
+}
 
 // Channels per group that all these views allow: 16, 8 or 1.
 inline std::int64_t common_lanes(std::initializer_list<View> views) {
@@ -54,7 +60,7 @@ struct Walk {
 
 // Calls body(Walk<T, kLanes>{}) with the element type that all views have and the lanes that they allow.
 template <class Body>
-void with_lines(const char* operation, std::initializer_list<View> views, const Body& body) {
+void with_lines(std::string_view operation, std::initializer_list<View> views, const Body& body) {
   const DType type = views.begin()->dtype;
   for (const View& view : views) {
     check(view.dtype == type && is_float(type), "{}: views must be all fp32 or all bf16; got {} and {}", operation,

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/device.h"
 #include "kernels/functors/statistics.h"
+#include "kernels/operations.h"
 
 namespace densetree::cpu {
 
@@ -28,7 +28,7 @@ struct PartialSums {
 };
 
 // From Σx and Σx² over `count` values of each channel.
-inline void finish_statistics(const PartialSums& sums, std::int64_t count, float eps, const Statistics& out) {
+inline void finish_statistics(const PartialSums& sums, std::int64_t count, float eps, const op::Statistics& out) {
   for (std::int64_t c = 0; c < sums.channels; ++c) {
     const ChannelStatistics channel =
         statistics_of(sums.total(0, c), sums.total(1, c), static_cast<double>(count), eps);
@@ -38,15 +38,17 @@ inline void finish_statistics(const PartialSums& sums, std::int64_t count, float
   }
 }
 
-// From Σ dz·(x − mean) and Σ dz: Device::affine_relu_backward's results per channel.
-inline void finish_affine_backward(const PartialSums& partial, const Affine& affine, bool accumulate,
-                                   const GradientSums& sums, float* dgamma, float* dbeta) {
+// From Σ dz·(x − mean) and Σ dz: what op::AffineReluGradient and op::NormConvolutionGradient, which o is, want per
+// channel.
+template <class Op>
+void finish_affine_gradient(const PartialSums& partial, const Op& o) {
+  const bool accumulate = o.mode == GradMode::kAccumulate;
   for (std::int64_t c = 0; c < partial.channels; ++c) {
-    const double gamma_sum = partial.total(0, c) * affine.rstd[c], beta_sum = partial.total(1, c);
-    dgamma[c] = static_cast<float>(gamma_sum);
-    dbeta[c] = static_cast<float>(beta_sum);
-    sums.s[c] = (accumulate ? sums.s[c] : 0.0) + affine.gamma[c] * beta_sum;
-    sums.s_xhat[c] = (accumulate ? sums.s_xhat[c] : 0.0) + affine.gamma[c] * gamma_sum;
+    const double gamma_sum = partial.total(0, c) * o.affine.rstd[c], beta_sum = partial.total(1, c);
+    o.dgamma[c] = static_cast<float>(gamma_sum);
+    o.dbeta[c] = static_cast<float>(beta_sum);
+    o.sums.s[c] = (accumulate ? o.sums.s[c] : 0.0) + o.affine.gamma[c] * beta_sum;
+    o.sums.s_xhat[c] = (accumulate ? o.sums.s_xhat[c] : 0.0) + o.affine.gamma[c] * gamma_sum;
   }
 }
 

@@ -1,43 +1,39 @@
 // Max, average and global average pooling.
 #include <limits>
 
-#include "kernels/core/error.h"
-#include "kernels/cpu/cpu_device.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/lines.h"
+#include "kernels/cpu/matrix.h"
+#include "kernels/cpu/operations.h"
 
-namespace densetree {
+namespace densetree::cpu {
 namespace {
 
-using cpu::for_each_line;
-using cpu::Line;
-using cpu::Walk;
-using cpu::with_lines;
-
-struct Window {
+// A window on planes of these sizes.
+struct Pooling {
   std::int64_t in_h, in_w, out_h, out_w;
   int kernel, stride, padding;
 };
 
-Window window_of(const char* operation, const View& in, const View& out, int kernel, int stride, int padding) {
-  const Window window{in.h, in.w, out.h, out.w, kernel, stride, padding};
-  const auto pooled = [&](std::int64_t size) { return (size + 2 * padding - kernel) / stride + 1; };
+Pooling pooling_of(std::string_view operation, const View& in, const View& out, const op::Window& w) {
+  const auto pooled = [&](std::int64_t size) { return (size + 2 * w.padding - w.kernel) / w.stride + 1; };
   check(in.n == out.n && in.c == out.c && out.h == pooled(in.h) && out.w == pooled(in.w),
         "{}: ({}, {}, {}, {}) pooled by {} stride {} padding {} is not ({}, {}, {}, {})", operation, in.n, in.c, in.h,
-        in.w, kernel, stride, padding, out.n, out.c, out.h, out.w);
-  check(kernel <= 15 && padding < kernel, "{}: kernel {} with padding {} is not supported", operation, kernel, padding);
-  return window;
+        in.w, w.kernel, w.stride, w.padding, out.n, out.c, out.h, out.w);
+  check(w.kernel <= 15 && w.padding < w.kernel, "{}: kernel {} with padding {} is not supported", operation, w.kernel,
+        w.padding);
+  return {in.h, in.w, out.h, out.w, w.kernel, w.stride, w.padding};
 }
 
-// Choices lie as [N][ceil(C/16)][pixels][16], whatever the layouts of x and y, so that forward and backward
-// need not walk in groups of the same size.
-std::uint8_t* choice_line(std::uint8_t* choice, const View& y, std::int64_t image, std::int64_t channel) {
-  return choice + ((image * ((y.c + 15) / 16) + channel / 16) * y.pixels()) * 16 + channel % 16;
+// They lie as [N][ceil(C/16)][pixels][16], whatever the layouts of x and y, so that forward and backward need not walk
+// in groups of the same size.
+std::uint8_t* argmax_line(const Array<std::uint8_t>& argmax, const View& y, std::int64_t image, std::int64_t channel) {
+  return argmax.data + ((image * ((y.c + 15) / 16) + channel / 16) * y.pixels()) * 16 + channel % 16;
 }
 
 // Calls body(input pixel, which of the kernel² taps) for the taps of one output pixel that lie inside the image.
 template <class Body>
-void for_each_tap(const Window& w, std::int64_t row, std::int64_t column, const Body& body) {
+void for_each_tap(const Pooling& w, std::int64_t row, std::int64_t column, const Body& body) {
   const std::int64_t top = row * w.stride - w.padding, left = column * w.stride - w.padding;
   const int first_row = static_cast<int>(std::max<std::int64_t>(0, -top));
   const int first_column = static_cast<int>(std::max<std::int64_t>(0, -left));
@@ -50,15 +46,15 @@ void for_each_tap(const Window& w, std::int64_t row, std::int64_t column, const 
   }
 }
 
-int first_tap(const Window& w, std::int64_t row, std::int64_t column) {
+int first_tap(const Pooling& w, std::int64_t row, std::int64_t column) {
   const std::int64_t i = std::max<std::int64_t>(0, w.padding - row * w.stride);
   const std::int64_t j = std::max<std::int64_t>(0, w.padding - column * w.stride);
   return static_cast<int>(i * w.kernel + j);
 }
 
 template <class T, int kLanes>
-void max_line(const Window& w, Line<T, kLanes> x, Line<T, kLanes> y, std::uint8_t* choice) {
-  using G = cpu::Group<kLanes>;
+void max_line(const Pooling& w, Line<T, kLanes> x, Line<T, kLanes> y, std::uint8_t* argmax) {
+  using G = Group<kLanes>;
   for (std::int64_t row = 0; row < w.out_h; ++row) {
     for (std::int64_t column = 0; column < w.out_w; ++column) {
       typename G::Float best[G::kParts];
@@ -78,8 +74,8 @@ void max_line(const Window& w, Line<T, kLanes> x, Line<T, kLanes> y, std::uint8_
       const std::int64_t pixel = row * w.out_w + column;
       for (int part = 0; part < G::kParts; ++part) {
         G::store(best[part], y.at(pixel) + part * G::kWidth);
-        if (choice) {
-          G::store_bytes(winner[part], choice + pixel * 16 + part * G::kWidth);
+        if (argmax) {
+          G::store_bytes(winner[part], argmax + pixel * 16 + part * G::kWidth);
         }
       }
     }
@@ -89,7 +85,7 @@ void max_line(const Window& w, Line<T, kLanes> x, Line<T, kLanes> y, std::uint8_
 // The windows along one axis that a pixel lies in, for one pixel after another.
 class Covering {
  public:
-  Covering(const Window& w, std::int64_t windows)
+  Covering(const Pooling& w, std::int64_t windows)
       : stride_(w.stride), kernel_(w.kernel), windows_(windows), at_(w.padding - 1) {}
   void advance() {
     ++at_;
@@ -106,8 +102,8 @@ class Covering {
 
 // Every input pixel gathers from the windows over it, in their order.
 template <class T, int kLanes>
-void max_backward_line(const Window& w, Line<T, kLanes> dy, const std::uint8_t* choice, Line<T, kLanes> dx) {
-  using G = cpu::Group<kLanes>;
+void max_gradient_line(const Pooling& w, Line<T, kLanes> dy, const std::uint8_t* argmax, Line<T, kLanes> dx) {
+  using G = Group<kLanes>;
   Covering rows(w, w.out_h);
   for (std::int64_t row = 0; row < w.in_h; ++row) {
     rows.advance();
@@ -122,7 +118,7 @@ void max_backward_line(const Window& w, Line<T, kLanes> dy, const std::uint8_t* 
           for (int part = 0; part < G::kParts; ++part) {
             const int lane = part * G::kWidth;
             const auto gradient = G::load(dy.at(pixel) + lane);
-            sum[part] += G::load_bytes(choice + pixel * 16 + lane) == tap ? gradient : typename G::Float{};
+            sum[part] += G::load_bytes(argmax + pixel * 16 + lane) == tap ? gradient : typename G::Float{};
           }
         }
       }
@@ -134,8 +130,8 @@ void max_backward_line(const Window& w, Line<T, kLanes> dy, const std::uint8_t* 
 }
 
 template <class T, int kLanes>
-void average_line(const Window& w, Line<T, kLanes> x, Line<T, kLanes> y) {
-  using G = cpu::Group<kLanes>;
+void average_line(const Pooling& w, Line<T, kLanes> x, Line<T, kLanes> y) {
+  using G = Group<kLanes>;
   const float scale = 1.0f / static_cast<float>(w.kernel * w.kernel);
   for (std::int64_t row = 0; row < w.out_h; ++row) {
     for (std::int64_t column = 0; column < w.out_w; ++column) {
@@ -153,8 +149,8 @@ void average_line(const Window& w, Line<T, kLanes> x, Line<T, kLanes> y) {
 }
 
 template <class T, int kLanes>
-void average_backward_line(const Window& w, Line<T, kLanes> dy, Line<T, kLanes> dx) {
-  using G = cpu::Group<kLanes>;
+void average_gradient_line(const Pooling& w, Line<T, kLanes> dy, Line<T, kLanes> dx) {
+  using G = Group<kLanes>;
   const float scale = 1.0f / static_cast<float>(w.kernel * w.kernel);
   for (std::int64_t row = 0; row < w.in_h; ++row) {
     const std::int64_t i = row / w.kernel;
@@ -174,52 +170,53 @@ void average_backward_line(const Window& w, Line<T, kLanes> dy, Line<T, kLanes> 
 
 }  // namespace
 
-void CpuDevice::max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) {
-  const Window window = window_of("max_pool", x, y, kernel, stride, padding);
-  with_lines("max_pool", {x, y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
-    for_each_line(threads_, y.n, y.c, kLanes, [&](std::int64_t n, std::int64_t c) {
-      max_line(window, walk.line(x, n, c), walk.line(y, n, c), choice ? choice_line(choice, y, n, c) : nullptr);
+void compute(const Team& team, const op::MaxPool& o, void*) {
+  const Pooling pooling = pooling_of(o.kName, o.x, o.y, o.window);
+  with_lines(o.kName, {o.x, o.y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(team.threads, o.y.n, o.y.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      max_line(pooling, walk.line(o.x, n, c), walk.line(o.y, n, c),
+               o.argmax.present() ? argmax_line(o.argmax, o.y, n, c) : nullptr);
     });
-    walk.clear_padding(y);
+    walk.clear_padding(o.y);
   });
 }
 
-void CpuDevice::max_pool_backward(const View& dy, const std::uint8_t* choice, int kernel, int stride, int padding,
-                                  const View& dx) {
-  const Window window = window_of("max_pool_backward", dx, dy, kernel, stride, padding);
-  with_lines("max_pool_backward", {dy, dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
-    for_each_line(threads_, dy.n, dy.c, kLanes, [&](std::int64_t n, std::int64_t c) {
-      max_backward_line(window, walk.line(dy, n, c), choice_line(const_cast<std::uint8_t*>(choice), dy, n, c),
-                        walk.line(dx, n, c));
+void compute(const Team& team, const op::MaxPoolGradient& o, void*) {
+  const Pooling pooling = pooling_of(o.kName, o.dx, o.dy, o.window);
+  with_lines(o.kName, {o.dy, o.dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(team.threads, o.dy.n, o.dy.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      max_gradient_line(pooling, walk.line(o.dy, n, c), argmax_line(o.argmax, o.dy, n, c), walk.line(o.dx, n, c));
     });
-    walk.clear_padding(dx);
+    walk.clear_padding(o.dx);
   });
 }
 
-void CpuDevice::average_pool(const View& x, int kernel, const View& y) {
-  const Window window = window_of("average_pool", x, y, kernel, kernel, 0);
-  with_lines("average_pool", {x, y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
-    for_each_line(threads_, y.n, y.c, kLanes, [&](std::int64_t n, std::int64_t c) {
-      average_line(window, walk.line(x, n, c), walk.line(y, n, c));
+void compute(const Team& team, const op::AveragePool& o, void*) {
+  const Pooling pooling = pooling_of(o.kName, o.x, o.y, {o.kernel, o.kernel, 0});
+  with_lines(o.kName, {o.x, o.y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(team.threads, o.y.n, o.y.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      average_line(pooling, walk.line(o.x, n, c), walk.line(o.y, n, c));
     });
-    walk.clear_padding(y);
+    walk.clear_padding(o.y);
   });
 }
 
-void CpuDevice::average_pool_backward(const View& dy, int kernel, const View& dx) {
-  const Window window = window_of("average_pool_backward", dx, dy, kernel, kernel, 0);
-  with_lines("average_pool_backward", {dy, dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
-    for_each_line(threads_, dy.n, dy.c, kLanes, [&](std::int64_t n, std::int64_t c) {
-      average_backward_line(window, walk.line(dy, n, c), walk.line(dx, n, c));
+void compute(const Team& team, const op::AveragePoolGradient& o, void*) {
+  const Pooling pooling = pooling_of(o.kName, o.dx, o.dy, {o.kernel, o.kernel, 0});
+  with_lines(o.kName, {o.dy, o.dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(team.threads, o.dy.n, o.dy.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+      average_gradient_line(pooling, walk.line(o.dy, n, c), walk.line(o.dx, n, c));
     });
-    walk.clear_padding(dx);
+    walk.clear_padding(o.dx);
   });
 }
 
-void CpuDevice::global_average_pool(const View& x, float* y) {
+void compute(const Team& team, const op::GlobalAveragePool& o, void*) {
+  const View& x = o.x;
+  float* y = matrix(o.kName, o.y, x.n, x.c);
   const double scale = 1.0 / static_cast<double>(x.pixels());
-  with_lines("global_average_pool", {x}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
-    for_each_line(threads_, x.n, x.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+  with_lines(o.kName, {x}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(team.threads, x.n, x.c, kLanes, [&](std::int64_t n, std::int64_t c) {
       const auto line = walk.line(x, n, c);
       double sum[kLanes] = {};
       for (std::int64_t p = 0; p < x.pixels(); ++p) {
@@ -234,10 +231,12 @@ void CpuDevice::global_average_pool(const View& x, float* y) {
   });
 }
 
-void CpuDevice::global_average_pool_backward(const float* dy, const View& dx) {
+void compute(const Team& team, const op::GlobalAveragePoolGradient& o, void*) {
+  const View& dx = o.dx;
+  const float* dy = matrix(o.kName, o.dy, dx.n, dx.c);
   const float scale = 1.0f / static_cast<float>(dx.pixels());
-  with_lines("global_average_pool_backward", {dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
-    for_each_line(threads_, dx.n, dx.c, kLanes, [&](std::int64_t n, std::int64_t c) {
+  with_lines(o.kName, {dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    for_each_line(team.threads, dx.n, dx.c, kLanes, [&](std::int64_t n, std::int64_t c) {
       const auto line = walk.line(dx, n, c);
       for (std::int64_t p = 0; p < dx.pixels(); ++p) {
         for (int l = 0; l < kLanes; ++l) {
@@ -249,4 +248,4 @@ void CpuDevice::global_average_pool_backward(const float* dy, const View& dx) {
   });
 }
 
-}  // namespace densetree
+}  // namespace densetree::cpu

@@ -333,7 +333,7 @@ void require_bins(const Bins& bins) {
 }
 
 std::unique_ptr<TreeOperations> CpuDevice::make_tree_operations() {
-  return std::make_unique<CpuTreeOperations>(threads_);
+  return std::make_unique<CpuTreeOperations>(team_.threads);
 }
 
 }  // namespace densetree

@@ -4,93 +4,90 @@
 #include <algorithm>
 
 #include "kernels/core/bfloat16.h"
-#include "kernels/core/error.h"
 #include "kernels/core/pieces.h"
-#include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/convolutions.h"
 
-namespace densetree {
+namespace densetree::cpu {
 namespace {
 
-class WidenedConvolution final : public Convolution {
+// Op is the pass.
+template <class Op>
+class WidenedConvolution final : public Kernel {
  public:
-  WidenedConvolution(CpuDevice& device, const ConvolutionShape& shape)
-      : device_(device),
-        shape_(shape),
-        wide_(make_onednn_convolution(wide_shape(shape), device.layout(shape.input_use),
-                                      device.layout(shape.output_use), device.threads())) {}
-
-  Implementation implementation() const override {
-    const Implementation wide = wide_->implementation();
-    return {"in fp32, " + wide.forward, wide.backward};
+  WidenedConvolution(const Team& team, const Op& o) : team_(team), shape_(o.shape) {
+    Op wide = o;
+    wide.shape.precision = Precision::kFloat32;
+    wide_ = make_onednn_convolution(team, wide);
   }
+
+  std::string implementation() const override { return "in fp32, " + wide_->implementation(); }
   std::size_t workspace_bytes() const override { return memory(nullptr).bytes; }
 
-  void forward(const View& x, const float* w, const View& y, void* workspace) override {
-    const Memory m = memory(workspace);
-    check_views(x, y);
-    device_.copy_view(x, m.x);
-    wide_->forward(m.x, rounded(w, m.w), m.y, m.rest);
-    device_.copy_view(m.y, y);
-  }
-  void backward_data(const View& dy, const float* w, const View& dx, void* workspace) override {
-    const Memory m = memory(workspace);
-    check_views(dx, dy);
-    device_.copy_view(dy, m.y);
-    wide_->backward_data(m.y, rounded(w, m.w), m.x, m.rest);
-    device_.copy_view(m.x, dx);
-  }
-  void backward_weights(const View& x, const View& dy, float* dw, void* workspace) override {
-    const Memory m = memory(workspace);
-    check_views(x, dy);
-    device_.copy_view(x, m.x);
-    device_.copy_view(dy, m.y);
-    wide_->backward_weights(m.x, m.y, dw, m.rest);
+  void run(const Operation& operation, void* workspace) override {
+    const Op& o = std::get<Op>(operation);
+    check_places(team_, shape_, places_of(o));
+    run(o, memory(workspace));
   }
 
  private:
   struct Memory {
-    View x, y;  // fp32
-    float* w;
+    Tensor x, y;  // fp32
+    Array<float> w;
     void* rest;
     std::size_t bytes;
   };
 
-  static ConvolutionShape wide_shape(ConvolutionShape shape) {
-    shape.precision = Precision::kFloat32;
-    return shape;
+  void run(const op::Convolution& o, const Memory& m) {
+    copy(o.x, m.x);
+    round(o.w, m.w);
+    wide_->run(op::Convolution{o.shape, m.x, m.w, m.y}, m.rest);
+    copy(m.y, o.y);
   }
+  void run(const op::ConvolutionWeightGradient& o, const Memory& m) {
+    copy(o.x, m.x);
+    copy(o.dy, m.y);
+    wide_->run(op::ConvolutionWeightGradient{o.shape, m.x, m.y, o.dw}, m.rest);
+  }
+  void run(const op::ConvolutionDataGradient& o, const Memory& m) {
+    copy(o.dy, m.y);
+    round(o.w, m.w);
+    wide_->run(op::ConvolutionDataGradient{o.shape, m.y, m.w, m.x}, m.rest);
+    copy(m.x, o.dx);
+  }
+
   Memory memory(void* workspace) const {
-    const Layout of_x = device_.layout(shape_.input_use), of_y = device_.layout(shape_.output_use);
+    const Layout of_x = team_.layout(shape_.input_use), of_y = team_.layout(shape_.output_use);
+    const std::int64_t weights = std::is_same_v<Op, op::ConvolutionWeightGradient> ? 0 : shape_.weights();
     Pieces p(workspace);
     Memory m{};
     m.x = make_view(p.take<float>(storage_elements(shape_.input, of_x)), shape_.input, of_x);
     m.y = make_view(p.take<float>(storage_elements(shape_.output(), of_y)), shape_.output(), of_y);
-    m.w = p.take<float>(shape_.weights());
+    m.w = {p.take<float>(weights), weights};
     m.rest = p.take_bytes(wide_->workspace_bytes());
     m.bytes = p.bytes();
     return m;
   }
-  const float* rounded(const float* w, float* to) const {
-    std::transform(w, w + shape_.weights(), to, [](float value) { return to_float(rounded_to<BFloat16>(value)); });
-    return to;
-  }
-  void check_views(const View& x, const View& y) const {
-    for (const auto& [view, shape] : {std::pair(&x, shape_.input), std::pair(&y, shape_.output())}) {
-      check(view->shape() == shape && view->dtype == DType::kBFloat16,
-            "{} in bf16: an operand is ({}, {}, {}, {}) {} instead of ({}, {}, {}, {}) bf16", shape_, view->n, view->c,
-            view->h, view->w, name_of(view->dtype), shape.n, shape.c, shape.h, shape.w);
-    }
+  void copy(const Tensor& x, const Tensor& y) const { compute(team_, op::Copy{x, y}, nullptr); }
+  static void round(const Array<float>& w, const Array<float>& to) {
+    std::transform(w.data, w.data + to.count, to.data,
+                   [](float value) { return to_float(rounded_to<BFloat16>(value)); });
   }
 
-  CpuDevice& device_;
+  Team team_;
   ConvolutionShape shape_;
-  std::unique_ptr<Convolution> wide_;
+  std::unique_ptr<Kernel> wide_;
 };
 
 }  // namespace
 
-std::unique_ptr<Convolution> make_widened_convolution(CpuDevice& device, const ConvolutionShape& shape) {
-  return std::make_unique<WidenedConvolution>(device, shape);
+std::unique_ptr<Kernel> make_widened_convolution(const Team& team, const op::Convolution& o) {
+  return std::make_unique<WidenedConvolution<op::Convolution>>(team, o);
+}
+std::unique_ptr<Kernel> make_widened_convolution(const Team& team, const op::ConvolutionWeightGradient& o) {
+  return std::make_unique<WidenedConvolution<op::ConvolutionWeightGradient>>(team, o);
+}
+std::unique_ptr<Kernel> make_widened_convolution(const Team& team, const op::ConvolutionDataGradient& o) {
+  return std::make_unique<WidenedConvolution<op::ConvolutionDataGradient>>(team, o);
 }
 
-}  // namespace densetree
+}  // namespace densetree::cpu

@@ -1,6 +1,6 @@
-// The two kinds of convolution of the CUDA device, and what they share: the vendor libraries' handles on the device,
-// and checks of operands. A 1×1 convolution with stride 1 on interleaved pixels is a matrix product; the others are
-// cuDNN's.
+// Convolutions of the CUDA device, each pass by itself, and what their kernels share: the vendor libraries' handles on
+// the device, and checks of operands. A 1×1 convolution with stride 1 on interleaved pixels is a matrix product; the
+// others are cuDNN's.
 #pragma once
 
 #include <cublasLt.h>
@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/fused_plans.h"
@@ -16,9 +17,6 @@
 #include "kernels/cuda/tuner.h"
 #include "kernels/device.h"
 
-namespace densetree {
-class CudaDevice;
-}
 namespace densetree::cuda {
 
 // Handles on one device, made when they are first asked for, and the choice between algorithms.
@@ -54,34 +52,41 @@ inline std::size_t bytes_of(std::int64_t elements, DType type) {
   return static_cast<std::size_t>(elements) * size_of(type);
 }
 
-// A convolution that checks what it is given, and makes its device the current one. The workspace begins with the
-// weights as the library sees them, where those are not the caller's; the library's own scratch follows.
-class CheckedConvolution : public Convolution {
+struct ConvolutionPass {
+  ConvolutionShape shape;
+  Pass pass;
+
+  ConvolutionPass(const ConvolutionShape& s, Pass p) : shape(s), pass(p) {}
+  ConvolutionPass(const op::Convolution& o) : ConvolutionPass(o.shape, Pass::kForward) {}
+  ConvolutionPass(const op::ConvolutionDataGradient& o) : ConvolutionPass(o.shape, Pass::kBackwardData) {}
+  ConvolutionPass(const op::ConvolutionWeightGradient& o) : ConvolutionPass(o.shape, Pass::kBackwardWeights) {}
+};
+
+// A pass that checks what it is given, and makes its device the current one. The workspace begins with the weights as
+// the library sees them, where those are not the caller's; the library's own scratch follows.
+class PassKernel : public Kernel {
  public:
-  void forward(const View& x, const float* w, const View& y, void* workspace) final;
-  void backward_data(const View& dy, const float* w, const View& dx, void* workspace) final;
-  void backward_weights(const View& x, const View& dy, float* dw, void* workspace) final;
+  void run(const Operation& operation, void* workspace) final;
 
  protected:
   // packed_weights: bytes of weights in the workspace.
-  CheckedConvolution(std::shared_ptr<ConvolutionContext> context, const ConvolutionShape& shape,
-                     std::size_t packed_weights);
+  PassKernel(ConvolutionContext& context, const ConvolutionPass& pass, std::size_t packed_weights)
+      : context_(context), pass_(pass), packed_bytes_((packed_weights + 255) / 256 * 256) {}
 
-  virtual void run_forward(const void* x, const float* w, void* y, void* workspace) = 0;
-  virtual void run_backward_data(const void* dy, const float* w, void* dx, void* workspace) = 0;
-  virtual void run_backward_weights(const void* x, const void* dy, float* dw, void* workspace) = 0;
+  // x, w, y: input, weights and output of the convolution or their gradients, as the pass has it.
+  virtual void run_pass(void* x, float* w, void* y, void* workspace) = 0;
 
-  ConvolutionContext& context() const { return *context_; }
-  const ConvolutionShape& shape() const { return shape_; }
+  ConvolutionContext& context() const { return context_; }
+  const ConvolutionShape& shape() const { return pass_.shape; }
+  Pass pass() const { return pass_.pass; }
   std::size_t packed_bytes() const { return packed_bytes_; }
   void* scratch(void* workspace) const { return static_cast<char*>(workspace) + packed_bytes_; }
 
  private:
   void check_operands(const View& x, const float* w, const View& y, const void* workspace) const;
-  void check_backward(const View& x, const float* w, const View& y, const void* workspace) const;
 
-  std::shared_ptr<ConvolutionContext> context_;
-  ConvolutionShape shape_;
+  ConvolutionContext& context_;
+  ConvolutionPass pass_;
   std::size_t packed_bytes_;
 };
 
@@ -90,14 +95,17 @@ bool is_product(const ConvolutionShape& shape);
 // With x (N·H·W, C), y (N·H·W, O) and w (O, C): y = x·wᵀ, dx = dy·w, dw = dyᵀ·x. dw is fp32 in every precision.
 GemmShape product_of(const ConvolutionShape& shape, Pass pass);
 
-std::unique_ptr<Convolution> make_product_convolution(std::shared_ptr<ConvolutionContext> context,
-                                                      const ConvolutionShape& shape);
-std::unique_ptr<Convolution> make_spatial_convolution(std::shared_ptr<ConvolutionContext> context,
-                                                      const ConvolutionShape& shape);
-// Null where cuDNN has no fused kernel for the shape and precision, and the reason in *why_not.
-std::unique_ptr<NormConvolution> make_fused_norm_convolution(CudaDevice& device,
-                                                             std::shared_ptr<ConvolutionContext> context,
-                                                             const ConvolutionShape& shape, ChannelSlice x,
-                                                             ChannelSlice y, std::string* why_not);
+// Implementations: null where they do not take it, and the reason in *why_not.
+std::unique_ptr<Kernel> make_product(ConvolutionContext& context, const ConvolutionPass& pass, std::string* why_not);
+std::unique_ptr<Kernel> make_spatial(ConvolutionContext& context, const ConvolutionPass& pass, std::string* why_not);
+std::unique_ptr<Kernel> make_fused(ConvolutionContext& context, const op::NormConvolution& o, std::string* why_not);
+std::unique_ptr<Kernel> make_fused_gradient(ConvolutionContext& context, const op::NormConvolutionGradient& o,
+                                            std::string* why_not);
+
+// The kernel of the first implementation that takes it. Null where none does.
+using Refusals = std::vector<Refusal>;
+std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const ConvolutionPass& pass, Refusals* refusals);
+std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const op::NormConvolution& o, Refusals* refusals);
+std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const op::NormConvolutionGradient& o, Refusals* refusals);
 
 }  // namespace densetree::cuda

@@ -6,8 +6,10 @@
 #include "kernels/core/error.h"
 #include "kernels/cuda/architectures.h"
 #include "kernels/cuda/check.h"
-#include "kernels/cuda/cuda_operations.h"
+#include "kernels/cuda/convolutions.h"
+#include "kernels/cuda/device.h"
 #include "kernels/cuda/kernel_image.h"
+#include "kernels/cuda/network_input.h"
 
 namespace densetree {
 namespace {
@@ -112,7 +114,7 @@ CudaDevice::CudaDevice(int index, cudaStream_t stream) : owns_stream_(stream == 
   check_call(cudaStreamCreateWithFlags(&uploads_.handle, cudaStreamNonBlocking), "creating a stream for uploads");
 }
 
-// Convolutions and memory of the device must be gone by then.
+// Kernels and memory of the device must be gone by then.
 CudaDevice::~CudaDevice() {
   cudaSetDevice(stream_.device);
   cudaStreamSynchronize(stream_.handle);
@@ -154,7 +156,7 @@ std::string CudaDevice::why_not(Precision precision) const {
 }
 
 Layout CudaDevice::layout(Use use) const {
-  return use == Use::kInput ? Layout::kBlocked8 : Layout::kInterleaved;  // kernels/cuda/network_input.h
+  return use == Use::kInput ? cuda::kInputLayout : Layout::kInterleaved;
 }
 
 void* CudaDevice::allocate(std::size_t bytes) {

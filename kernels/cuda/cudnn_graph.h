@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/channel_slice.h"
 #include "kernels/device.h"
 
 namespace densetree::cuda {

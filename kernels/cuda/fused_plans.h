@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "kernels/cuda/channel_slice.h"
 #include "kernels/cuda/cudnn_graph.h"
 #include "kernels/device.h"
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string_view>
 #include <utility>
 
 #include "kernels/cuda/check.h"
@@ -53,7 +54,7 @@ inline Grid grid_over_rows(std::int64_t rows, std::int64_t channels, int width, 
 
 // Queues kernel(args…). Throws Error naming the operation when the launch is refused.
 template <class... Parameters, class... Arguments>
-void launch(const Stream& stream, const char* operation, void (*kernel)(Parameters...), const Grid& grid,
+void launch(const Stream& stream, std::string_view operation, void (*kernel)(Parameters...), const Grid& grid,
             Arguments&&... arguments) {
   check_cuda(cudaSetDevice(stream.device), operation, stream.device);
   launch_kernel(kernel, grid.blocks, grid.threads, stream.handle,

@@ -2,13 +2,11 @@
 // multiplications, so plain kernels with fp64 sums in a fixed order serve.
 #include <cub/block/block_reduce.cuh>
 
-#include "kernels/cuda/cuda_operations.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/operations.h"
 
-namespace densetree {
+namespace densetree::cuda {
 namespace {
-
-using namespace cuda;
 
 constexpr int kDotThreads = 128;
 
@@ -61,22 +59,27 @@ __global__ void linear_data_kernel(const float* w, const float* dy, std::int64_t
 
 }  // namespace
 
-void CudaDevice::linear(const float* x, const float* w, const float* b, std::int64_t n, std::int64_t k, std::int64_t l,
-                        float* y) {
-  const char* const operation = "linear";
-  require(n > 0 && k > 0 && l > 0 && n * l < INT32_MAX, operation, "images, features and labels must not be empty");
-  launch(stream_, operation, linear_kernel, Grid{dim3(static_cast<unsigned>(n * l)), dim3(kDotThreads)}, x, w, b, k, l,
-         y);
+void compute(const Stream& stream, const op::Linear& o, void*) {
+  const std::int64_t n = o.x.n, k = o.x.c, l = o.y.c;
+  require_matrices(o.kName, {o.x, o.y});
+  require(o.y.n == n && o.w.count == l * k && o.b.count == l && n * l < INT32_MAX, o.kName,
+          "x is (N, K), w (L, K), b (L) and y (N, L)", {o.x, o.y});
+  launch(stream, o.kName, linear_kernel, Grid{dim3(static_cast<unsigned>(n * l)), dim3(kDotThreads)}, o.x.as<float>(),
+         o.w.data, o.b.data, k, l, o.y.as<float>());
 }
 
-void CudaDevice::linear_backward(const float* x, const float* w, const float* dy, std::int64_t n, std::int64_t k,
-                                 std::int64_t l, float* dx, float* dw, float* db) {
-  const char* const operation = "linear_backward";
-  require(n > 0 && k > 0 && l > 0, operation, "images, features and labels must not be empty");
-  launch(stream_, operation, linear_weights_kernel, grid_over(l * k, stream_), x, dy, n, k, l, dw, db);
-  if (dx) {
-    launch(stream_, operation, linear_data_kernel, grid_over(n * k, stream_), w, dy, n, k, l, dx);
+void compute(const Stream& stream, const op::LinearGradient& o, void*) {
+  const std::int64_t n = o.x.n, k = o.x.c, l = o.dy.c;
+  const Tensor& dx = o.dx.present() ? o.dx : o.x;
+  require_matrices(o.kName, {o.x, o.dy, dx});
+  require(o.dy.n == n && dx.shape() == o.x.shape() && o.w.count == l * k && o.dw.count == l * k && o.db.count == l,
+          o.kName, "x and dx are (N, K), w and dw (L, K), db (L) and dy (N, L)", {o.x, o.dy, dx});
+  launch(stream, o.kName, linear_weights_kernel, grid_over(l * k, stream), o.x.as<float>(), o.dy.as<float>(), n, k, l,
+         o.dw.data, o.db.data);
+  if (o.dx.present()) {
+    launch(stream, o.kName, linear_data_kernel, grid_over(n * k, stream), o.w.data, o.dy.as<float>(), n, k, l,
+           o.dx.as<float>());
   }
 }
 
-}  // namespace densetree
+}  // namespace densetree::cuda

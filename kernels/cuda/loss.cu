@@ -1,14 +1,12 @@
-// Sigmoid and losses over the logits of a batch.
+// Losses over the logits of a batch.
 #include <cub/block/block_reduce.cuh>
 
-#include "kernels/cuda/cuda_operations.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/operations.h"
 #include "kernels/functors/loss.h"
 
-namespace densetree {
+namespace densetree::cuda {
 namespace {
-
-using namespace cuda;
 
 // One block, since a batch has a few thousand logits: first it counts the targets that are present, which every
 // gradient is divided by, then it adds up the terms.
@@ -53,11 +51,15 @@ __global__ void loss_kernel(LossKind kind, const float* z, const float* y, const
 
 }  // namespace
 
-void CudaDevice::loss(LossKind kind, const float* z, const float* y, const float* positive_weights, std::int64_t n,
-                      std::int64_t l, double* loss, float* dz) {
-  const char* const operation = "loss";
-  require(n > 0 && l > 0, operation, "images and labels must not be empty");
-  launch(stream_, operation, loss_kernel, Grid{dim3(1), dim3(kThreads)}, kind, z, y, positive_weights, n, l, loss, dz);
+void compute(const Stream& stream, const op::Loss& o, void*) {
+  const std::int64_t n = o.z.n, l = o.z.c;
+  const Tensor& dz = o.dz.present() ? o.dz : o.z;
+  require_matrices(o.kName, {o.z, dz});
+  require(dz.shape() == o.z.shape() && o.y.count == n * l &&
+              (!o.positive_weights.present() || o.positive_weights.count == l),
+          o.kName, "z, y and dz are (N, L), and there is a weight for each label or none", {o.z, dz});
+  launch(stream, o.kName, loss_kernel, Grid{dim3(1), dim3(kThreads)}, o.kind, o.z.as<float>(), o.y.data,
+         o.positive_weights.data, n, l, o.loss.data, o.dz.as<float>());
 }
 
-}  // namespace densetree
+}  // namespace densetree::cuda

@@ -8,6 +8,7 @@
 namespace densetree::cuda {
 
 inline constexpr std::int64_t kInputPitch = 8;
+inline constexpr Layout kInputLayout = Layout::kBlocked8;
 
 // Elements from one pixel of a convolution's input to the next.
 inline std::int64_t pitch_of(const ConvolutionShape& shape) {

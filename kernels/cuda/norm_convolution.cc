@@ -1,13 +1,12 @@
 // Batch norm, ReLU and a convolution in one. Forward is one kernel that cuDNN compiles: x is read once, in its slice of
 // a stack, and what is multiplied never lies in memory. Backward makes it again, in the workspace, for the gradient of
 // the weights; ∂L/∂z then takes its place there.
-
 #include <algorithm>
 
 #include "kernels/core/error.h"
 #include "kernels/core/pieces.h"
 #include "kernels/cuda/convolutions.h"
-#include "kernels/cuda/cuda_operations.h"
+#include "kernels/cuda/operations.h"
 #include "kernels/cuda/weights.h"
 
 namespace densetree::cuda {
@@ -20,129 +19,157 @@ void* start_of(const View& view) {
   return static_cast<std::byte*>(view.data) + static_cast<std::size_t>(view.first) * size_of(view.dtype);
 }
 
-class CudaNormConvolution final : public NormConvolution {
- public:
-  CudaNormConvolution(CudaDevice& device, std::shared_ptr<ConvolutionContext> context, const ConvolutionShape& shape,
-                      ChannelSlice x, ChannelSlice y, std::shared_ptr<const NormConvolutionPlan> plan)
-      : device_(device), context_(std::move(context)), shape_(shape), x_(x), y_(y), plan_(std::move(plan)) {
-    if (shape.training) {
-      backward_ = device.make_convolution(shape);
-    }
-  }
+class NormKernel : public Kernel {
+ protected:
+  NormKernel(ConvolutionContext& context, const ConvolutionShape& shape) : context_(context), shape_(shape) {}
 
-  Implementation implementation() const override {
-    return {fmt::format("cuDNN {}, compiled: {}", cudnnGetVersion(), plan_->name()),
-            backward_ ? backward_->implementation().backward : ""};
-  }
-  std::size_t workspace_bytes() const override {
-    return std::max(forward_memory(nullptr).bytes, backward_ ? backward_memory(nullptr).bytes : 0);
-  }
+  ConvolutionContext& context() const { return context_; }
+  const Stream& stream() const { return context_.stream(); }
+  const ConvolutionShape& shape() const { return shape_; }
+  DType type() const { return type_of(shape_); }
 
-  void forward(const View& x, const Affine& affine, const float* w, const View& y, const Output& output,
-               void* workspace) override {
-    check_slice("input", x, shape_.input, x_);
-    check_slice("output", y, shape_.output(), y_);
-    check_kept(output.z);
-    context_->activate();
-    const ForwardMemory m = forward_memory(workspace);
-    device_.fold(affine, shape_.input.c, m.scale, m.shift);
-    interleave_weights(context_->stream(), shape_, w, type_of(shape_), shape_.input.c, m.weights);
-    plan_->run(context_->cudnn(), start_of(x), m.scale, m.shift, m.weights, start_of(y), m.scratch);
-    if (output.z.data != nullptr) {
-      device_.affine_relu(x, affine, true, output.z);
-    }
-    if (output.statistics.mean != nullptr) {
-      device_.channel_statistics(y, output.eps, output.statistics, m.reduction);
-    }
+  void check_shape(const char* what, const View& view, const Shape& wanted) const {
+    check(view.shape() == wanted && view.dtype == type(), "{} after batch norm: {} is ({}, {}, {}, {}) {}", shape_,
+          what, view.n, view.c, view.h, view.w, name_of(view.dtype));
   }
-
-  void backward(const View& x, const Affine& affine, const float* w, const View& dy, const View& z, GradMode mode,
-                const View& s, const Gradients& gradients, void* workspace) override {
-    check(backward_ != nullptr, "{}: prepared for inference, backward is not there", shape_);
-    check_shape("its input", x, shape_.input);
-    check_shape("its output's gradient", dy, shape_.output());
-    check_kept(z);
-    context_->activate();
-    const BackwardMemory m = backward_memory(workspace);
-    const View inside = make_view(m.z, shape_.input, Layout::kInterleaved, type_of(shape_));
-    const View gradient = make_view(m.dy, shape_.output(), Layout::kInterleaved, type_of(shape_));
-    device_.copy_view(dy, gradient);  // the libraries take whole tensors
-    if (z.data == nullptr) {
-      device_.affine_relu(x, affine, true, inside);
+  void check_kept(const Tensor& z) const {
+    if (z.present()) {
+      check_shape("what is kept of its input", z, shape_.input);
     }
-    backward_->backward_weights(z.data != nullptr ? z : inside, gradient, gradients.dw, m.scratch);
-    backward_->backward_data(gradient, w, inside, m.scratch);
-    device_.affine_relu_backward(inside, x, affine, true, mode, s, gradients.sums, gradients.dgamma, gradients.dbeta,
-                                 m.reduction);
   }
 
  private:
-  struct ForwardMemory {
+  ConvolutionContext& context_;
+  ConvolutionShape shape_;
+};
+
+class ForwardKernel final : public NormKernel {
+ public:
+  ForwardKernel(ConvolutionContext& shared, const op::NormConvolution& o,
+                std::shared_ptr<const NormConvolutionPlan> plan)
+      : NormKernel(shared, o.shape), x_(slice_of(o.x)), y_(slice_of(o.y)), plan_(std::move(plan)) {}
+
+  std::string implementation() const override {
+    return fmt::format("cuDNN {}, compiled: {}", cudnnGetVersion(), plan_->name());
+  }
+  std::size_t workspace_bytes() const override { return memory(nullptr).bytes; }
+
+  void run(const Operation& operation, void* workspace) override {
+    const auto& o = std::get<op::NormConvolution>(operation);
+    check_slice("input", o.x, shape().input, x_);
+    check_slice("output", o.y, shape().output(), y_);
+    check_kept(o.z);
+    context().activate();
+    const Memory m = memory(workspace);
+    fold(stream(), o.affine, shape().input.c, m.scale, m.shift);
+    interleave_weights(stream(), shape(), o.w.data, type(), shape().input.c, m.weights);
+    plan_->run(context().cudnn(), start_of(o.x), m.scale, m.shift, m.weights, start_of(o.y), m.scratch);
+    if (o.z.present()) {
+      compute(stream(), op::AffineRelu{o.x, o.affine, o.z}, nullptr);
+    }
+    if (o.statistics.present()) {
+      compute(stream(), op::ChannelStatistics{o.y, o.eps, o.statistics, {}}, m.reduction);
+    }
+  }
+
+ private:
+  struct Memory {
     void *weights, *scratch, *reduction;
     float *scale, *shift;
     std::size_t bytes;
   };
-  struct BackwardMemory {
+  Memory memory(void* workspace) const {
+    Pieces p(workspace, kBoundary);
+    Memory m{};
+    m.weights = p.take_bytes(bytes_of(shape().weights(), type()));
+    m.scale = p.take<float>(shape().input.c);
+    m.shift = p.take<float>(shape().input.c);
+    m.scratch = p.take_bytes(plan_->workspace_bytes());
+    m.reduction = p.take_bytes(reduction_bytes(shape().out_channels));
+    m.bytes = p.bytes();
+    return m;
+  }
+
+  void check_slice(const char* what, const Tensor& t, const Shape& wanted, ChannelSlice slice) const {
+    const auto [first, of] = slice_of(t);
+    check(t.shape() == wanted && t.dtype == type() && t.layout == Layout::kInterleaved && first == slice.first &&
+              of == slice.of,
+          "{} after batch norm: its {} is ({}, {}, {}, {}) {} {}, channels from {} on of {}; it was made for {} of {}",
+          shape(), what, t.n, t.c, t.h, t.w, name_of(t.dtype), name_of(t.layout), first, of, slice.first, slice.of);
+  }
+
+  ChannelSlice x_, y_;
+  std::shared_ptr<const NormConvolutionPlan> plan_;
+};
+
+class GradientKernel final : public NormKernel {
+ public:
+  GradientKernel(ConvolutionContext& shared, const ConvolutionShape& shape, std::unique_ptr<Kernel> data,
+                 std::unique_ptr<Kernel> weights)
+      : NormKernel(shared, shape), data_(std::move(data)), weights_(std::move(weights)) {}
+
+  std::string implementation() const override {
+    return fmt::format("{} and {}", data_->implementation(), weights_->implementation());
+  }
+  std::size_t workspace_bytes() const override { return memory(nullptr).bytes; }
+
+  void run(const Operation& operation, void* workspace) override {
+    const auto& o = std::get<op::NormConvolutionGradient>(operation);
+    check_shape("its input", o.x, shape().input);
+    check_shape("its output's gradient", o.dy, shape().output());
+    check_kept(o.z);
+    context().activate();
+    const Memory m = memory(workspace);
+    const Tensor inside = make_view(m.z, shape().input, Layout::kInterleaved, type());
+    const Tensor gradient = make_view(m.dy, shape().output(), Layout::kInterleaved, type());
+    compute(stream(), op::Copy{o.dy, gradient}, nullptr);  // the libraries take whole tensors
+    if (!o.z.present()) {
+      compute(stream(), op::AffineRelu{o.x, o.affine, inside}, nullptr);
+    }
+    const Tensor& z = o.z.present() ? o.z : inside;
+    weights_->run(op::ConvolutionWeightGradient{shape(), z, gradient, o.dw}, m.scratch);
+    data_->run(op::ConvolutionDataGradient{shape(), gradient, o.w, inside}, m.scratch);
+    compute(stream(), op::AffineReluGradient{inside, o.x, o.affine, o.mode, o.s, o.sums, o.dgamma, o.dbeta},
+            m.reduction);
+  }
+
+ private:
+  struct Memory {
     void *z, *dy, *scratch, *reduction;  // z: then its gradient
     std::size_t bytes;
   };
-
-  ForwardMemory forward_memory(void* workspace) const {
+  Memory memory(void* workspace) const {
     Pieces p(workspace, kBoundary);
-    ForwardMemory m{};
-    m.weights = p.take_bytes(bytes_of(shape_.weights(), type_of(shape_)));
-    m.scale = p.take<float>(shape_.input.c);
-    m.shift = p.take<float>(shape_.input.c);
-    m.scratch = p.take_bytes(plan_->workspace_bytes());
-    m.reduction = p.take_bytes(device_.reduction_bytes(shape_.out_channels));
-    m.bytes = p.bytes();
-    return m;
-  }
-  BackwardMemory backward_memory(void* workspace) const {
-    Pieces p(workspace, kBoundary);
-    BackwardMemory m{};
-    m.z = p.take_bytes(bytes_of(shape_.input.elements(), type_of(shape_)));
-    m.dy = p.take_bytes(bytes_of(shape_.output().elements(), type_of(shape_)));
-    m.scratch = p.take_bytes(backward_->workspace_bytes());
-    m.reduction = p.take_bytes(device_.reduction_bytes(shape_.input.c));
+    Memory m{};
+    m.z = p.take_bytes(bytes_of(shape().input.elements(), type()));
+    m.dy = p.take_bytes(bytes_of(shape().output().elements(), type()));
+    m.scratch = p.take_bytes(std::max(data_->workspace_bytes(), weights_->workspace_bytes()));
+    m.reduction = p.take_bytes(reduction_bytes(shape().input.c));
     m.bytes = p.bytes();
     return m;
   }
 
-  void check_shape(const char* what, const View& view, const Shape& shape) const {
-    check(view.shape() == shape && view.dtype == type_of(shape_), "{} after batch norm: {} is ({}, {}, {}, {}) {}",
-          shape_, what, view.n, view.c, view.h, view.w, name_of(view.dtype));
-  }
-  void check_kept(const View& z) const {
-    if (z.data != nullptr) {
-      check_shape("what is kept of its input", z, shape_.input);
-    }
-  }
-  void check_slice(const char* what, const View& view, const Shape& shape, ChannelSlice slice) const {
-    check(view.shape() == shape && view.dtype == type_of(shape_) && view.layout == Layout::kInterleaved &&
-              view.first == slice.first && view.pixel_stride == slice.of,
-          "{} after batch norm: its {} is ({}, {}, {}, {}) {} {}, channels from {} on of {}; it was made for {} of {}",
-          shape_, what, view.n, view.c, view.h, view.w, name_of(view.dtype), name_of(view.layout), view.first,
-          view.pixel_stride, slice.first, slice.of);
-  }
-
-  CudaDevice& device_;
-  std::shared_ptr<ConvolutionContext> context_;
-  ConvolutionShape shape_;
-  ChannelSlice x_, y_;
-  std::shared_ptr<const NormConvolutionPlan> plan_;
-  std::unique_ptr<Convolution> backward_;
+  std::unique_ptr<Kernel> data_, weights_;
 };
 
 }  // namespace
 
-std::unique_ptr<NormConvolution> make_fused_norm_convolution(CudaDevice& device,
-                                                             std::shared_ptr<ConvolutionContext> context,
-                                                             const ConvolutionShape& shape, ChannelSlice x,
-                                                             ChannelSlice y, std::string* why_not) {
-  auto plan = context->fused_plans().find(context->cudnn(), shape, x, y, why_not);
-  return plan ? std::make_unique<CudaNormConvolution>(device, std::move(context), shape, x, y, std::move(plan))
-              : nullptr;
+std::unique_ptr<Kernel> make_fused(ConvolutionContext& context, const op::NormConvolution& o, std::string* why_not) {
+  auto plan = context.fused_plans().find(context.cudnn(), o.shape, slice_of(o.x), slice_of(o.y), why_not);
+  return plan ? std::make_unique<ForwardKernel>(context, o, std::move(plan)) : nullptr;
+}
+
+// Takes every shape that its parts take.
+std::unique_ptr<Kernel> make_fused_gradient(ConvolutionContext& context, const op::NormConvolutionGradient& o,
+                                            std::string* why_not) {
+  Refusals refusals;
+  auto data = prepare(context, {o.shape, Pass::kBackwardData}, &refusals);
+  if (!data) {
+    *why_not = refusals.back().reason;
+    return nullptr;
+  }
+  auto weights = prepare(context, {o.shape, Pass::kBackwardWeights}, &refusals);
+  return std::make_unique<GradientKernel>(context, o.shape, std::move(data), std::move(weights));
 }
 
 }  // namespace densetree::cuda

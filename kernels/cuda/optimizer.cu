@@ -1,12 +1,10 @@
 // Adam over all parameters at once.
-#include "kernels/cuda/cuda_operations.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/operations.h"
 #include "kernels/functors/adam.h"
 
-namespace densetree {
+namespace densetree::cuda {
 namespace {
-
-using namespace cuda;
 
 __global__ void adam_kernel(const AdamScalars* scalars, const double* norm, std::int64_t n, const float* g, float* m,
                             float* v, float* w) {
@@ -19,11 +17,12 @@ __global__ void adam_kernel(const AdamScalars* scalars, const double* norm, std:
 
 }  // namespace
 
-void CudaDevice::adam(const AdamScalars* scalars, const double* norm, std::int64_t n, const float* g, float* m,
-                      float* v, float* w) {
-  const char* const operation = "adam";
-  require(n > 0, operation, "there must be a parameter");
-  launch(stream_, operation, adam_kernel, grid_over(n, stream_), scalars, norm, n, g, m, v, w);
+void compute(const Stream& stream, const op::Adam& o, void*) {
+  const std::int64_t n = o.w.count;
+  require(n > 0 && o.g.count == n && o.m.count == n && o.v.count == n, o.kName,
+          "there must be a parameter, and as many gradients and moments as parameters");
+  launch(stream, o.kName, adam_kernel, grid_over(n, stream), o.scalars.data, o.norm.data, n, o.g.data, o.m.data,
+         o.v.data, o.w.data);
 }
 
-}  // namespace densetree
+}  // namespace densetree::cuda

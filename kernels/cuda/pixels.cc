@@ -4,7 +4,7 @@
 
 namespace densetree::cuda {
 
-Pixels pixels_of(const View& view, const char* operation) {
+Pixels pixels_of(const View& view, std::string_view operation) {
   require((view.dtype == DType::kFloat32 || view.dtype == DType::kBFloat16) && view.layout == Layout::kInterleaved,
           operation, "CUDA works on interleaved fp32 or bf16 views", {view});
   require(view.data && view.count() > 0 && view.c > 0, operation, "a view is empty", {view});
@@ -15,7 +15,7 @@ Pixels pixels_of(const View& view, const char* operation) {
   return {data, view.dtype, view.count(), view.c, view.pixel_stride};
 }
 
-void require_same_type(const char* operation, std::initializer_list<Pixels> views) {
+void require_same_type(std::string_view operation, std::initializer_list<Pixels> views) {
   for (const Pixels& p : views) {
     require(p.type == views.begin()->type, operation, "all views must be fp32, or all bf16");
   }

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
+#include <string_view>
 #include <type_traits>
 
 #include "kernels/core/host_device.h"
@@ -33,10 +34,10 @@ struct Pixels {
 
 // The rows of a view. Throws Error unless it is a non-empty interleaved view of fp32 or bf16 and of fewer than 2^31
 // pixels.
-Pixels pixels_of(const View& view, const char* operation);
+Pixels pixels_of(const View& view, std::string_view operation);
 
 // Throws Error unless all have the first one's type.
-void require_same_type(const char* operation, std::initializer_list<Pixels> views);
+void require_same_type(std::string_view operation, std::initializer_list<Pixels> views);
 
 // Whether rows begin and end on 16-byte boundaries in all of these.
 bool allow_vectors(std::initializer_list<Pixels> views);
@@ -139,7 +140,7 @@ void with_type(DType type, const Body& body) {
 // Calls body(Element<…>{}, std::integral_constant<int, width>) with the type these views share and the width that all
 // of them allow: 16 bytes but no more than kMost elements, or one element.
 template <int kMost = 16, class Body>
-void with_type_and_width(const char* operation, std::initializer_list<Pixels> views, const Body& body) {
+void with_type_and_width(std::string_view operation, std::initializer_list<Pixels> views, const Body& body) {
   require_same_type(operation, views);
   with_type(views.begin()->type, [&](auto element) {
     constexpr int kWide = std::min<int>(16 / sizeof(typename decltype(element)::Type), kMost);

@@ -1,20 +1,19 @@
 // Max, average and global average pooling. Backward passes gather: a thread adds up what one input pixel receives, in
 // the order of the output pixels, so nothing is added atomically. Choices of max pooling lie as [N·H·W][C] of y.
-#include "kernels/cuda/cuda_operations.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/operations.h"
 #include "kernels/cuda/pixels.h"
 
-namespace densetree {
+namespace densetree::cuda {
 namespace {
-
-using namespace cuda;
 
 struct Window {
   std::int32_t in_h, in_w, out_h, out_w;
   int kernel, stride, padding;
 };
 
-Window window_of(const char* operation, const View& in, const View& out, int kernel, int stride, int padding) {
+Window window_of(std::string_view operation, const View& in, const View& out, const op::Window& w) {
+  const int kernel = w.kernel, stride = w.stride, padding = w.padding;
   require(kernel >= 1 && kernel <= 15 && stride >= 1 && padding >= 0 && padding < kernel, operation,
           "kernel is 1 to 15, stride at least 1, padding less than the kernel", {in, out});
   const auto pooled = [&](std::int64_t size) { return (size + 2 * padding - kernel) / stride + 1; };
@@ -80,7 +79,7 @@ __device__ std::int32_t last_window(std::int32_t at, const Window& w, std::int32
 }
 
 template <class T, int kWidth>
-__global__ void max_pool_backward_kernel(Pixels dy, const std::uint8_t* choice, Window w, Pixels dx) {
+__global__ void max_pool_gradient_kernel(Pixels dy, const std::uint8_t* choice, Window w, Pixels dx) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= dx.channels) {
     return;
@@ -106,7 +105,7 @@ __global__ void max_pool_backward_kernel(Pixels dy, const std::uint8_t* choice, 
 // The same for stride 2 and a window of at most 3×3. A thread takes 2×2 input pixels; at most 2×2 windows contain any
 // of them, and each is read once.
 template <class T, int kWidth>
-__global__ void max_pool_backward_2x2_kernel(Pixels dy, const std::uint8_t* choice, Window w, std::int64_t squares,
+__global__ void max_pool_gradient_2x2_kernel(Pixels dy, const std::uint8_t* choice, Window w, std::int64_t squares,
                                              Pixels dx) {
   constexpr int kStride = 2;
   const std::int64_t channel = first_channel<kWidth>();
@@ -178,7 +177,7 @@ __global__ void average_pool_kernel(Pixels x, Window w, Pixels y) {
 
 // Each input pixel lies in one window, or in none where the remainder was dropped.
 template <class T, int kWidth>
-__global__ void average_pool_backward_kernel(Pixels dy, Window w, Pixels dx) {
+__global__ void average_pool_gradient_kernel(Pixels dy, Window w, Pixels dx) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= dx.channels) {
     return;
@@ -212,7 +211,7 @@ __global__ void global_average_pool_kernel(Pixels x, std::int64_t images, std::i
 }
 
 template <class T, int kWidth>
-__global__ void global_average_pool_backward_kernel(const float* dy, std::int32_t height, std::int32_t width,
+__global__ void global_average_pool_gradient_kernel(const float* dy, std::int32_t height, std::int32_t width,
                                                     Pixels dx) {
   const std::int64_t channel = first_channel<kWidth>();
   if (channel >= dx.channels) {
@@ -231,75 +230,72 @@ __global__ void global_average_pool_backward_kernel(const float* dy, std::int32_
 
 }  // namespace
 
-void CudaDevice::max_pool(const View& x, int kernel, int stride, int padding, const View& y, std::uint8_t* choice) {
-  const char* const operation = "max_pool";
-  const Window window = window_of(operation, x, y, kernel, stride, padding);
-  const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
-  with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
+void compute(const Stream& stream, const op::MaxPool& o, void*) {
+  const Window window = window_of(o.kName, o.x, o.y, o.window);
+  const Pixels from = pixels_of(o.x, o.kName), to = pixels_of(o.y, o.kName);
+  with_type_and_width(o.kName, {from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
-    launch(stream_, operation, kernel == 3 ? max_pool_kernel<T, width, 3> : max_pool_kernel<T, width, 0>,
-           grid_over_rows(to.rows, to.channels, width, stream_), from, window, to, choice);
+    launch(stream, o.kName, window.kernel == 3 ? max_pool_kernel<T, width, 3> : max_pool_kernel<T, width, 0>,
+           grid_over_rows(to.rows, to.channels, width, stream), from, window, to, o.argmax.data);
   });
 }
 
-void CudaDevice::max_pool_backward(const View& dy, const std::uint8_t* choice, int kernel, int stride, int padding,
-                                   const View& dx) {
-  const char* const operation = "max_pool_backward";
-  const Window window = window_of(operation, dx, dy, kernel, stride, padding);
-  require(choice != nullptr, operation, "the choices of max_pool are needed", {dy, dx});
-  const Pixels from = pixels_of(dy, operation), to = pixels_of(dx, operation);
-  with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
+void compute(const Stream& stream, const op::MaxPoolGradient& o, void*) {
+  const Window window = window_of(o.kName, o.dx, o.dy, o.window);
+  require(o.argmax.present(), o.kName, "what max pool chose is needed", {o.dy, o.dx});
+  const Pixels from = pixels_of(o.dy, o.kName), to = pixels_of(o.dx, o.kName);
+  with_type_and_width(o.kName, {from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
-    if (stride == 2 && kernel <= 3) {
-      const std::int64_t squares = dx.n * ((dx.h + 1) / 2) * ((dx.w + 1) / 2);
-      launch(stream_, operation, max_pool_backward_2x2_kernel<T, width>,
-             grid_over_rows(squares, to.channels, width, stream_), from, choice, window, squares, to);
+    if (window.stride == 2 && window.kernel <= 3) {
+      const std::int64_t squares = o.dx.n * ((o.dx.h + 1) / 2) * ((o.dx.w + 1) / 2);
+      launch(stream, o.kName, max_pool_gradient_2x2_kernel<T, width>,
+             grid_over_rows(squares, to.channels, width, stream), from, o.argmax.data, window, squares, to);
       return;
     }
-    launch(stream_, operation, max_pool_backward_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream_),
-           from, choice, window, to);
+    launch(stream, o.kName, max_pool_gradient_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream),
+           from, o.argmax.data, window, to);
   });
 }
 
-void CudaDevice::average_pool(const View& x, int kernel, const View& y) {
-  const char* const operation = "average_pool";
-  const Window window = window_of(operation, x, y, kernel, kernel, 0);
-  const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
-  with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
+void compute(const Stream& stream, const op::AveragePool& o, void*) {
+  const Window window = window_of(o.kName, o.x, o.y, {o.kernel, o.kernel, 0});
+  const Pixels from = pixels_of(o.x, o.kName), to = pixels_of(o.y, o.kName);
+  with_type_and_width(o.kName, {from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
-    launch(stream_, operation, average_pool_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream_),
+    launch(stream, o.kName, average_pool_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream), from,
+           window, to);
+  });
+}
+
+void compute(const Stream& stream, const op::AveragePoolGradient& o, void*) {
+  const Window window = window_of(o.kName, o.dx, o.dy, {o.kernel, o.kernel, 0});
+  const Pixels from = pixels_of(o.dy, o.kName), to = pixels_of(o.dx, o.kName);
+  with_type_and_width(o.kName, {from, to}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
+    launch(stream, o.kName, average_pool_gradient_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream),
            from, window, to);
   });
 }
 
-void CudaDevice::average_pool_backward(const View& dy, int kernel, const View& dx) {
-  const char* const operation = "average_pool_backward";
-  const Window window = window_of(operation, dx, dy, kernel, kernel, 0);
-  const Pixels from = pixels_of(dy, operation), to = pixels_of(dx, operation);
-  with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
-    using T = typename decltype(element)::Type;
-    launch(stream_, operation, average_pool_backward_kernel<T, width>,
-           grid_over_rows(to.rows, to.channels, width, stream_), from, window, to);
-  });
-}
-
-void CudaDevice::global_average_pool(const View& x, float* y) {
-  const char* const operation = "global_average_pool";
-  const Pixels from = pixels_of(x, operation);
+void compute(const Stream& stream, const op::GlobalAveragePool& o, void*) {
+  const Pixels from = pixels_of(o.x, o.kName);
+  require_matrices(o.kName, {o.y});
+  require(o.y.n == o.x.n && o.y.c == o.x.c, o.kName, "x is (N, C, H, W) and y (N, C, 1, 1)", {o.x, o.y});
   with_type(from.type, [&](auto element) {
-    launch(stream_, operation, global_average_pool_kernel<typename decltype(element)::Type>,
-           grid_over(x.n * x.c, stream_), from, x.n, x.pixels(), y);
+    launch(stream, o.kName, global_average_pool_kernel<typename decltype(element)::Type>,
+           grid_over(o.x.n * o.x.c, stream), from, o.x.n, o.x.pixels(), o.y.as<float>());
   });
 }
 
-void CudaDevice::global_average_pool_backward(const float* dy, const View& dx) {
-  const char* const operation = "global_average_pool_backward";
-  const Pixels to = pixels_of(dx, operation);
-  with_type_and_width(operation, {to}, [&](auto element, auto width) {
+void compute(const Stream& stream, const op::GlobalAveragePoolGradient& o, void*) {
+  const Pixels to = pixels_of(o.dx, o.kName);
+  require_matrices(o.kName, {o.dy});
+  require(o.dy.n == o.dx.n && o.dy.c == o.dx.c, o.kName, "dy is (N, C, 1, 1) and dx (N, C, H, W)", {o.dy, o.dx});
+  with_type_and_width(o.kName, {to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
-    launch(stream_, operation, global_average_pool_backward_kernel<T, width>,
-           grid_over_rows(to.rows, to.channels, width, stream_), dy, dx.h, dx.w, to);
+    launch(stream, o.kName, global_average_pool_gradient_kernel<T, width>,
+           grid_over_rows(to.rows, to.channels, width, stream), o.dy.as<float>(), o.dx.h, o.dx.w, to);
   });
 }
 
-}  // namespace densetree
+}  // namespace densetree::cuda

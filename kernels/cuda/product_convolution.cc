@@ -1,6 +1,5 @@
 // 1×1 convolutions as matrix products of cuBLASLt.
 #include <array>
-#include <optional>
 #include <vector>
 
 #include "kernels/core/error.h"
@@ -10,80 +9,70 @@
 namespace densetree::cuda {
 namespace {
 
-class ProductConvolution final : public CheckedConvolution {
- public:
-  ProductConvolution(std::shared_ptr<ConvolutionContext> shared, const ConvolutionShape& shape)
-      : CheckedConvolution(std::move(shared), shape, converts(shape) ? bytes_of(shape.weights(), type_of(shape)) : 0),
-        gemm_workspace_(context().gemm_workspace()),
-        forward_(make(Pass::kForward)) {
-    if (shape.training) {
-      data_.emplace(make(Pass::kBackwardData));
-      weights_.emplace(make(Pass::kBackwardWeights));
-    }
-  }
-
-  Implementation implementation() const override {
-    const std::string library = fmt::format("cuBLASLt {}: ", cublasLtGetVersion());
-    return {library + forward_.name(),
-            shape().training ? fmt::format("{}{} and {}", library, data_->name(), weights_->name()) : ""};
-  }
-  std::size_t workspace_bytes() const override { return packed_bytes() + gemm_workspace_; }
-
- private:
-  static bool converts(const ConvolutionShape& shape) { return type_of(shape) != DType::kFloat32; }
-
-  void run_forward(const void* x, const float* w, void* y, void* workspace) override {
-    run(forward_, x, weights(w, workspace), y, workspace);
-  }
-  void run_backward_data(const void* dy, const float* w, void* dx, void* workspace) override {
-    run(*data_, dy, weights(w, workspace), dx, workspace);
-  }
-  void run_backward_weights(const void* x, const void* dy, float* dw, void* workspace) override {
-    run(*weights_, dy, x, dw, workspace);
-  }
-
-  void run(const Gemm& gemm, const void* a, const void* b, void* c, void* workspace) const {
-    gemm.run(context().cublas(), context().stream().handle, 1, a, b, GradMode::kOverwrite, c, scratch(workspace));
-  }
-
-  // The caller's, or converted ones.
-  const void* weights(const float* w, void* workspace) const {
-    if (!converts(shape())) {
-      return w;
-    }
-    interleave_weights(context().stream(), shape(), w, type_of(shape()), shape().input.c, workspace);
-    return workspace;
-  }
-
-  Gemm make(Pass pass) const;
-
-  std::size_t gemm_workspace_;
-  Gemm forward_;
-  std::optional<Gemm> data_, weights_;
-};
-
 std::size_t memory_of(const Matrix& matrix) {
   return bytes_of(matrix.rows * matrix.stride, matrix.type);
 }
 
-Gemm ProductConvolution::make(Pass pass) const {
-  const GemmShape product = product_of(shape(), pass);
-  Tuner& tuner = context().tuner();
-  cublasLtHandle_t handle = context().cublas();
-  const Stream& stream = context().stream();
-  Gemm gemm(handle, stream.device, product, gemm_workspace_, tuner.limit());
+Gemm gemm_for(ConvolutionContext& context, const ConvolutionPass& p) {
+  const GemmShape product = product_of(p.shape, p.pass);
+  const std::size_t workspace = context.gemm_workspace();
+  Tuner& tuner = context.tuner();
+  cublasLtHandle_t handle = context.cublas();
+  const Stream& stream = context.stream();
+  Gemm gemm(handle, stream.device, product, workspace, tuner.limit());
   std::vector<std::string> names;
   for (std::size_t i = 0; i < gemm.algorithms(); ++i) {
     names.push_back(fmt::format("proposal {}", i));
   }
-  const std::array sizes{memory_of(product.a), memory_of(product.b), memory_of(product.c), gemm_workspace_};
+  const std::array sizes{memory_of(product.a), memory_of(product.b), memory_of(product.c), workspace};
   const auto run = [&](std::size_t index, std::span<void* const> buffers) {
     gemm.take(index);
     gemm.run(handle, stream.handle, 1, buffers[0], buffers[1], GradMode::kOverwrite, buffers[2], buffers[3]);
   };
-  gemm.take(tuner.choose(fmt::format("cuBLASLt {}", cublasLtGetVersion()), shape(), name_of(pass), names, sizes, run));
+  gemm.take(
+      tuner.choose(fmt::format("cuBLASLt {}", cublasLtGetVersion()), p.shape, name_of(p.pass), names, sizes, run));
   return gemm;
 }
+
+// Whether the pass multiplies weights of another type than the caller's.
+bool converts(const ConvolutionPass& p) {
+  return type_of(p.shape) != DType::kFloat32 && p.pass != Pass::kBackwardWeights;
+}
+
+class ProductKernel final : public PassKernel {
+ public:
+  ProductKernel(ConvolutionContext& shared, const ConvolutionPass& pass)
+      : PassKernel(shared, pass, converts(pass) ? bytes_of(pass.shape.weights(), type_of(pass.shape)) : 0),
+        gemm_(gemm_for(shared, pass)) {}
+
+  std::string implementation() const override {
+    return fmt::format("cuBLASLt {}: {}", cublasLtGetVersion(), gemm_.name());
+  }
+  std::size_t workspace_bytes() const override { return packed_bytes() + context().gemm_workspace(); }
+
+ private:
+  void run_pass(void* x, float* w, void* y, void* workspace) override {
+    const void* weights = w;
+    if (packed_bytes() > 0) {
+      interleave_weights(context().stream(), shape(), w, type_of(shape()), shape().input.c, workspace);
+      weights = workspace;
+    }
+    switch (pass()) {
+      case Pass::kForward:
+        return multiply(x, weights, y, workspace);
+      case Pass::kBackwardData:
+        return multiply(y, weights, x, workspace);
+      case Pass::kBackwardWeights:
+        return multiply(y, x, w, workspace);
+    }
+  }
+
+  void multiply(const void* a, const void* b, void* c, void* workspace) const {
+    gemm_.run(context().cublas(), context().stream().handle, 1, a, b, GradMode::kOverwrite, c, scratch(workspace));
+  }
+
+  Gemm gemm_;
+};
 
 }  // namespace
 
@@ -108,9 +97,15 @@ GemmShape product_of(const ConvolutionShape& shape, Pass pass) {
   fail("unknown pass {}", static_cast<int>(pass));
 }
 
-std::unique_ptr<Convolution> make_product_convolution(std::shared_ptr<ConvolutionContext> context,
-                                                      const ConvolutionShape& shape) {
-  return std::make_unique<ProductConvolution>(std::move(context), shape);
+std::unique_ptr<Kernel> make_product(ConvolutionContext& context, const ConvolutionPass& pass, std::string* why_not) {
+  const ConvolutionShape& shape = pass.shape;
+  if (!is_product(shape)) {
+    *why_not = shape.input_use == Use::kInput ? "it is no matrix product: pixels of the network's input are padded"
+                                              : fmt::format("it is no matrix product: kernel {}, stride {}, padding {}",
+                                                            shape.kernel, shape.stride, shape.padding);
+    return nullptr;
+  }
+  return std::make_unique<ProductKernel>(context, pass);
 }
 
 }  // namespace densetree::cuda

@@ -2,7 +2,7 @@
 // first call and does next to nothing where there is none.
 #include <nvtx3/nvToolsExt.h>
 
-#include "kernels/cuda/cuda_operations.h"
+#include "kernels/cuda/device.h"
 
 namespace densetree {
 

@@ -5,16 +5,14 @@
 // How rows fall to blocks and threads depends on the shape and the number of multiprocessors alone.
 #include <cub/block/block_reduce.cuh>
 
-#include "kernels/cuda/cuda_operations.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/operations.h"
 #include "kernels/cuda/pixels.h"
 #include "kernels/functors/normalization.h"
 #include "kernels/functors/statistics.h"
 
-namespace densetree {
+namespace densetree::cuda {
 namespace {
-
-using namespace cuda;
 
 constexpr std::int64_t kSlots = 512;  // blocks that share the rows, at most: enough to fill the largest GPUs
 constexpr int kFinishThreads = 128;
@@ -98,7 +96,7 @@ using RowSum = std::conditional_t<std::is_same_v<T, BFloat16>, float, double>;
 // S (+)= γ·dz, and the partial sums Σ dz·(x − mean) and Σ dz.
 template <class T, int kWidth, bool kAccumulate>
 __global__ void __launch_bounds__(kThreads, resident(kBackwardBlocks))
-    affine_relu_backward_kernel(Pixels dy, Pixels x, Affine affine, bool relu, Pixels s, Sums* partial) {
+    affine_relu_gradient_kernel(Pixels dy, Pixels x, op::Affine affine, Pixels s, Sums* partial) {
   const std::int64_t channel = first_channel<kWidth>(), step = row_step();
   Sums sums[kWidth];
   if (channel < x.channels) {
@@ -124,7 +122,7 @@ __global__ void __launch_bounds__(kThreads, resident(kBackwardBlocks))
       for (int i = 0; i < kWidth; ++i) {
         RowSum<T> first = 0, second = 0;
         for (int k = 0; k < kRows; ++k) {
-          const float v = to_float(value[k].v[i]), dz = f[i].backward(v, to_float(gradient[k].v[i]), relu);
+          const float v = to_float(value[k].v[i]), dz = f[i].backward(v, to_float(gradient[k].v[i]));
           first += RowSum<T>{dz} * RowSum<T>{f[i].centered(v)};
           second += RowSum<T>{dz};
           from_float((kAccumulate ? to_float(result[k].v[i]) : 0.0f) + f[i].gamma * dz, result[k].v[i]);
@@ -164,7 +162,7 @@ __global__ void finish_kernel(const Sums* partial, int slots, Finish finish) {
 struct FinishStatistics {
   double count;
   float eps;
-  Statistics out;
+  op::Statistics out;
 
   __device__ void operator()(std::int64_t c, const Sums& total) const {
     const ChannelStatistics statistics = statistics_of(total.first, total.second, count, eps);
@@ -174,10 +172,10 @@ struct FinishStatistics {
   }
 };
 
-struct FinishAffineBackward {
-  Affine affine;
+struct FinishAffineGradient {
+  op::Affine affine;
   bool accumulate;
-  GradientSums sums;
+  op::GradientSums sums;
   float *dgamma, *dbeta;
 
   __device__ void operator()(std::int64_t c, const Sums& total) const {
@@ -222,74 +220,58 @@ Grid reduction_grid(const Pixels& x, int width, int blocks, const Stream& stream
 }
 
 template <class Finish>
-void finish_channels(const Stream& stream, const char* operation, std::int64_t channels, const Grid& grid,
+void finish_channels(const Stream& stream, std::string_view operation, std::int64_t channels, const Grid& grid,
                      const Sums* partial, const Finish& finish) {
   launch(stream, operation, finish_kernel<Finish>, Grid{dim3(static_cast<unsigned>(channels)), dim3(kFinishThreads)},
          partial, grid.blocks.y, finish);
 }
 
-// Statistics of x, and a copy to y where y is given.
-void take_statistics(const Stream& stream, const char* operation, const Pixels& x, const Pixels* y, float eps,
-                     const Statistics& statistics, void* workspace) {
-  auto* partial = static_cast<Sums*>(workspace);
-  Grid grid;
-  with_type_and_width(operation, {x, y ? *y : x}, [&](auto element, auto width) {
-    using T = typename decltype(element)::Type;
-    grid = reduction_grid(x, width, kStatisticsBlocks, stream);
-    launch(stream, operation, y ? statistics_kernel<T, width, true> : statistics_kernel<T, width, false>, grid, x,
-           y ? *y : Pixels{}, partial);
-  });
-  finish_channels(stream, operation, x.channels, grid, partial,
-                  FinishStatistics{static_cast<double>(x.rows), eps, statistics});
-}
-
 }  // namespace
 
-std::size_t CudaDevice::reduction_bytes(std::int64_t c) const {
-  return static_cast<std::size_t>(kSlots * c) * sizeof(Sums);
+std::size_t reduction_bytes(std::int64_t channels) {
+  return static_cast<std::size_t>(kSlots * channels) * sizeof(Sums);
 }
 
-void CudaDevice::channel_statistics(const View& x, float eps, const Statistics& statistics, void* workspace) {
-  const char* const operation = "channel_statistics";
-  take_statistics(stream_, operation, pixels_of(x, operation), nullptr, eps, statistics, workspace);
-}
-
-void CudaDevice::copy_with_statistics(const View& x, const View& y, float eps, const Statistics& statistics,
-                                      void* workspace) {
-  const char* const operation = "copy_with_statistics";
-  require_same_shape(operation, {x, y});
-  const Pixels to = pixels_of(y, operation);
-  take_statistics(stream_, operation, pixels_of(x, operation), &to, eps, statistics, workspace);
-}
-
-void CudaDevice::affine_relu_backward(const View& dy, const View& x, const Affine& affine, bool relu, GradMode mode,
-                                      const View& s, const GradientSums& sums, float* dgamma, float* dbeta,
-                                      void* workspace) {
-  const char* const operation = "affine_relu_backward";
-  require_same_shape(operation, {dy, x, s});
-  const Pixels gradient = pixels_of(dy, operation), value = pixels_of(x, operation), to = pixels_of(s, operation);
-  const bool accumulate = mode == GradMode::kAccumulate;
+void compute(const Stream& stream, const op::ChannelStatistics& o, void* workspace) {
+  const bool copies = o.y.present();
+  const Pixels x = pixels_of(o.x, o.kName), y = copies ? pixels_of(o.y, o.kName) : x;
+  require_same_shape(o.kName, {o.x, copies ? o.y : o.x});
   auto* partial = static_cast<Sums*>(workspace);
   Grid grid;
-  with_type_and_width<kBackwardWidth>(operation, {gradient, value, to}, [&](auto element, auto width) {
+  with_type_and_width(o.kName, {x, y}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
-    grid = reduction_grid(value, width, kBackwardBlocks, stream_);
-    launch(stream_, operation,
-           accumulate ? affine_relu_backward_kernel<T, width, true> : affine_relu_backward_kernel<T, width, false>,
-           grid, gradient, value, affine, relu, to, partial);
+    grid = reduction_grid(x, width, kStatisticsBlocks, stream);
+    launch(stream, o.kName, copies ? statistics_kernel<T, width, true> : statistics_kernel<T, width, false>, grid, x, y,
+           partial);
   });
-  finish_channels(stream_, operation, value.channels, grid, partial,
-                  FinishAffineBackward{affine, accumulate, sums, dgamma, dbeta});
+  finish_channels(stream, o.kName, x.channels, grid, partial,
+                  FinishStatistics{static_cast<double>(x.rows), o.eps, o.statistics});
 }
 
-void CudaDevice::l2_norm(const float* g, std::int64_t n, double* norm, void* workspace) {
-  const char* const operation = "l2_norm";
-  require(n > 0, operation, "there must be a gradient");
+void compute(const Stream& stream, const op::AffineReluGradient& o, void* workspace) {
+  require_same_shape(o.kName, {o.dy, o.x, o.s});
+  const Pixels gradient = pixels_of(o.dy, o.kName), value = pixels_of(o.x, o.kName), to = pixels_of(o.s, o.kName);
+  const bool accumulate = o.mode == GradMode::kAccumulate;
+  auto* partial = static_cast<Sums*>(workspace);
+  Grid grid;
+  with_type_and_width<kBackwardWidth>(o.kName, {gradient, value, to}, [&](auto element, auto width) {
+    using T = typename decltype(element)::Type;
+    grid = reduction_grid(value, width, kBackwardBlocks, stream);
+    launch(stream, o.kName,
+           accumulate ? affine_relu_gradient_kernel<T, width, true> : affine_relu_gradient_kernel<T, width, false>,
+           grid, gradient, value, o.affine, to, partial);
+  });
+  finish_channels(stream, o.kName, value.channels, grid, partial,
+                  FinishAffineGradient{o.affine, accumulate, o.sums, o.dgamma.data, o.dbeta.data});
+}
+
+void compute(const Stream& stream, const op::L2Norm& o, void* workspace) {
+  require(o.g.count > 0, o.kName, "there must be a gradient");
   auto* partial = static_cast<double*>(workspace);
-  const std::int64_t blocks = std::min((n + kThreads - 1) / kThreads, kSlots);
-  launch(stream_, operation, square_sum_kernel, Grid{dim3(static_cast<unsigned>(blocks)), dim3(kThreads)}, g, n,
-         partial);
-  launch(stream_, operation, finish_norm_kernel, Grid{dim3(1), dim3(kFinishThreads)}, partial, blocks, norm);
+  const std::int64_t blocks = std::min((o.g.count + kThreads - 1) / kThreads, kSlots);
+  launch(stream, o.kName, square_sum_kernel, Grid{dim3(static_cast<unsigned>(blocks)), dim3(kThreads)}, o.g.data,
+         o.g.count, partial);
+  launch(stream, o.kName, finish_norm_kernel, Grid{dim3(1), dim3(kFinishThreads)}, partial, blocks, o.norm.data);
 }
 
-}  // namespace densetree
+}  // namespace densetree::cuda

@@ -3,7 +3,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/cuda/check.h"
-#include "kernels/cuda/cuda_operations.h"
+#include "kernels/cuda/device.h"
 
 namespace densetree {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "kernels/core/error.h"
 #include "kernels/cuda/check.h"
-#include "kernels/cuda/cuda_operations.h"
+#include "kernels/cuda/device.h"
 #include "kernels/cuda/event.h"
 
 namespace densetree {

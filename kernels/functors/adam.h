@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "kernels/core/host_device.h"
-#include "kernels/device.h"
+#include "kernels/operations.h"
 
 namespace densetree {
 

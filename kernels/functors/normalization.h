@@ -1,4 +1,4 @@
-// The arithmetic of factored batch normalisation for one element of one channel (kernels/device.h explains it).
+// The arithmetic of factored batch normalisation for one element of one channel (kernels/operations.h explains it).
 #pragma once
 
 #include <cmath>
@@ -9,18 +9,18 @@ namespace densetree {
 
 // T is float, or a vector of floats where several channels are computed at once (kernels/cpu/lanes.h).
 
-// z = γ·x̂ + β, with x̂ = (x − mean)·rstd, folded into one multiply-add.
+// max(0, γ·x̂ + β), with x̂ = (x − mean)·rstd, folded into one multiply-add.
 template <class T>
 struct AffineOf {
   T mean, scale, shift, gamma;  // scale = γ·rstd, shift = β − mean·scale
 
   DT_HD T centered(T x) const { return x - mean; }  // x̂/rstd
-  DT_HD T forward(T x, bool relu) const {
+  DT_HD T forward(T x) const {
     const T z = x * scale + shift;
-    return relu ? (z <= T{} ? T{} : z) : z;  // a NaN stays one
+    return z <= T{} ? T{} : z;  // a NaN stays one
   }
   // dy where the clamp let x through, else 0.
-  DT_HD T backward(T x, T dy, bool relu) const { return relu ? (x * scale + shift <= T{} ? T{} : dy) : dy; }
+  DT_HD T backward(T x, T dy) const { return x * scale + shift <= T{} ? T{} : dy; }
 };
 
 struct ChannelAffine : AffineOf<float> {

@@ -21,6 +21,18 @@ class TimedDeviceTest : public testing::TestWithParam<std::string> {
   }
 };
 
+// What is added to is read and written.
+TEST_P(TimedDeviceTest, CountsWhatIsAddedToTwice) {
+  const Buffer x(device_, 1 << 16, 0, 0), y(device_, 1 << 16, 0, 0);
+  const Layout layout = device_.layout(Use::kStack);
+  const op::Add add{.x = make_view(x.as(), kInput, layout), .y = make_view(y.as(), kInput, layout)};
+  std::vector<Refusal> refusals;
+  const auto kernel = device_.prepare(add, &refusals);
+  device_.reset();
+  kernel->run(add, nullptr);
+  EXPECT_EQ(device_.profile().at("add").bytes, 3.0 * 4 * kInput.elements());
+}
+
 // Activations are counted in their own type, weights in fp32.
 TEST_P(TimedDeviceTest, CountsBytesAsTheyLieInMemory) {
   for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
@@ -36,15 +48,19 @@ TEST_P(TimedDeviceTest, CountsBytesAsTheyLieInMemory) {
                                  .output_use = Use::kSpatial,
                                  .precision = precision};
     const DType type = precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
-    const auto convolution = device_.make_convolution(shape);
-    const Buffer x(device_, 1 << 16, 0, 0), y(device_, 1 << 16, 0, 0), w(device_, shape.weights() * 4),
-        workspace(device_, convolution->workspace_bytes());
+    const Buffer x(device_, 1 << 16, 0, 0), y(device_, 1 << 16, 0, 0), w(device_, shape.weights() * 4);
+    const op::Convolution convolution{.shape = shape,
+                                      .x = whole(x.as(), kInput, Use::kSpatial, type),
+                                      .w = {w.as(), shape.weights()},
+                                      .y = whole(y.as(), shape.output(), Use::kSpatial, type)};
+    std::vector<Refusal> refusals;
+    const auto kernel = device_.prepare(convolution, &refusals);
+    const Buffer workspace(device_, kernel->workspace_bytes());
     device_.reset();
-    convolution->forward(whole(x.as(), kInput, Use::kSpatial, type), w.as(),
-                         whole(y.as(), shape.output(), Use::kSpatial, type), workspace.as());
+    kernel->run(convolution, workspace.as());
     const Profile& profile = device_.profile();
     ASSERT_EQ(profile.size(), 1u);
-    const Cost& cost = profile.at("convolution 3x3 forward");
+    const Cost& cost = profile.at("convolution 3x3");
     EXPECT_EQ(cost.calls, 1);
     EXPECT_EQ(cost.bytes,
               static_cast<double>(kInput.elements() + shape.output().elements()) * static_cast<double>(size_of(type)) +
@@ -80,8 +96,8 @@ INSTANTIATE_TEST_SUITE_P(Any, TimedDeviceTest, testing::ValuesIn(available_devic
 
 TEST(ProfileTest, ConvolutionsAreWhatMultiplies) {
   const Profile profile{{"adam", {.seconds = 4, .bytes = 1}},
-                        {"convolution 3x3 forward", {.seconds = 1, .flops = 10}},
-                        {"norm+ReLU+conv 1x1 backward", {.seconds = 2, .flops = 10}}};
+                        {"convolution 3x3", {.seconds = 1, .flops = 10}},
+                        {"norm convolution gradient 1x1", {.seconds = 2, .flops = 10}}};
   EXPECT_EQ(convolution_seconds_of(profile), 3);
   EXPECT_EQ(seconds_of(profile), 7);
 }

@@ -2,24 +2,41 @@
 #include <gtest/gtest.h>
 
 #include "kernels/cuda/cudnn_graph.h"
-#include "tests/nn/devices.h"
+#include "kernels/device.h"
 
 namespace densetree::test {
 namespace {
 
+// Of the first channels of a stack of 64 to those from `first` on of another.
+std::unique_ptr<Kernel> prepared(Device& device, const ConvolutionShape& shape, std::int64_t first,
+                                 std::vector<Refusal>* refusals) {
+  const auto stack = [&](Shape of) {
+    of.c = 64;
+    const DType type = shape.precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+    return make_view(nullptr, of, device.layout(Use::kStack), type);
+  };
+  return device.prepare(op::NormConvolution{.shape = shape,
+                                            .x = stack(shape.input).slice(0, shape.input.c),
+                                            .affine = {},
+                                            .w = {},
+                                            .y = stack(shape.output()).slice(first, shape.out_channels)},
+                        refusals);
+}
+
 TEST(EmulatedFusedPlans, AreCompiledOncePerProcess) {
   ConvolutionShape shape{.input = {3, 48, 5, 7}, .out_channels = 40, .precision = Precision::kBFloat16};
   const int before = emulation::plans_compiled;
-  std::string why_not;
+  std::vector<Refusal> refusals;
   for (int opened = 0; opened < 2; ++opened) {
     const std::unique_ptr<Device> device = make_device("cuda:0");
     for (const std::int64_t first : {0, 8, 16}) {  // layers of one shape, in other slices
-      EXPECT_NE(device->make_norm_convolution(shape, {0, 64}, {first, 64}, &why_not), nullptr) << why_not;
+      EXPECT_NE(prepared(*device, shape, first, &refusals), nullptr);
     }
   }
   EXPECT_EQ(emulation::plans_compiled, before + 1);
   shape.out_channels = 48;
-  EXPECT_NE(make_device("cuda:0")->make_norm_convolution(shape, {0, 64}, {0, 64}, &why_not), nullptr) << why_not;
+  const std::unique_ptr<Device> device = make_device("cuda:0");
+  EXPECT_NE(prepared(*device, shape, 0, &refusals), nullptr);
   EXPECT_EQ(emulation::plans_compiled, before + 2);
 }
 
@@ -28,9 +45,10 @@ TEST(EmulatedFusedPlans, KeepTheReasonWhyThereIsNone) {
   for (int opened = 0; opened < 2; ++opened) {
     const std::unique_ptr<Device> device = make_device("cuda:0");
     for (int layer = 0; layer < 2; ++layer) {
-      std::string why_not;
-      EXPECT_EQ(device->make_norm_convolution(shape, {0, 64}, {0, 64}, &why_not), nullptr);
-      EXPECT_NE(why_not.find("TF32"), std::string::npos) << why_not;
+      std::vector<Refusal> refusals;
+      EXPECT_EQ(prepared(*device, shape, 0, &refusals), nullptr);
+      ASSERT_EQ(refusals.size(), 1u);
+      EXPECT_NE(refusals[0].reason.find("TF32"), std::string::npos) << refusals[0].reason;
     }
   }
 }

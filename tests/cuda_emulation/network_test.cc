@@ -126,7 +126,12 @@ TEST(EmulatedStream, MayBeTheCallers) {
     const std::vector<float> weights{2, 1};
     const DeviceArray<float> x(*device, std::span<const float>(values)), y(*device, 3),
         w(*device, std::span<const float>(weights));
-    device->linear(x.data(), w.data(), w.data() + 1, 3, 1, 1, y.data());
+    const auto column = [](const DeviceArray<float>& array) {
+      return make_view(array.data(), {3, 1, 1, 1}, Layout::kPlanar);
+    };
+    const op::Linear linear{.x = column(x), .w = {w.data(), 1}, .b = {w.data() + 1, 1}, .y = column(y)};
+    std::vector<Refusal> refusals;
+    device->prepare(linear, &refusals)->run(linear, nullptr);
     ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);  // the caller's wait is enough
     ASSERT_EQ(cudaMemcpyAsync(got.data(), y.data(), sizeof(float) * 3, cudaMemcpyDeviceToHost, stream), cudaSuccess);
     ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);

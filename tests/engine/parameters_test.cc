@@ -11,10 +11,10 @@ using Kind = Parameters::Kind;
 
 Parameters small() {
   Parameters p;
-  p.add("conv.weight", {3, 2, 5, 1}, Kind::kWeight);  // 30 floats
-  p.add("norm.running_mean", {17}, Kind::kRunning);   // in an array of its own
-  p.add("norm.weight", {16}, Kind::kWeight);          // fills its 64 bytes
-  p.add("norm.running_var", {17}, Kind::kRunning);
+  p.add("conv.weight", {3, 2, 5, 1}, Kind::kWeight);     // 30 floats
+  p.add("norm.running_mean", {17}, Kind::kRunningMean);  // in an array of its own
+  p.add("norm.weight", {16}, Kind::kWeight);             // fills its 64 bytes
+  p.add("norm.running_var", {17}, Kind::kRunningVariance);
   p.add("classifier.bias", {1}, Kind::kWeight);
   return p;
 }
@@ -30,7 +30,7 @@ TEST(ParametersTest, KeepOrderAndFindNames) {
 
 TEST(ParametersTest, TensorsBeginOn64BytesAndNeverOverlap) {
   const Parameters p = small();
-  for (const Kind kind : {Kind::kWeight, Kind::kRunning}) {
+  for (const Kind kind : {Kind::kWeight, Kind::kRunningMean, Kind::kRunningVariance}) {
     std::int64_t end = 0;
     for (const Parameters::Entry& entry : p.entries()) {
       if (entry.kind == kind) {
@@ -42,7 +42,8 @@ TEST(ParametersTest, TensorsBeginOn64BytesAndNeverOverlap) {
     EXPECT_GE(p.size(kind), end);
   }
   EXPECT_EQ(p.size(Kind::kWeight), 32 + 16 + 16);
-  EXPECT_EQ(p.size(Kind::kRunning), 32 + 32);
+  EXPECT_EQ(p.size(Kind::kRunningMean), 32);
+  EXPECT_EQ(p.size(Kind::kRunningVariance), 32);
 }
 
 TEST(ParametersTest, WeightsAndGapsCoverTheArray) {

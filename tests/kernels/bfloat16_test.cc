@@ -91,22 +91,24 @@ struct Channels {
         rstd(device, random_values(c, 13, 0.5, 2)),
         gamma(device, random_values(c, 14)),
         beta(device, random_values(c, 15)) {}
-  Affine affine() const { return {mean.data(), rstd.data(), gamma.data(), beta.data()}; }
-  Statistics statistics() const { return {mean.data(), variance.data(), rstd.data()}; }
+  op::Affine affine() const { return {mean, rstd, gamma, beta}; }
+  op::Statistics statistics() const { return {mean, variance, rstd}; }
 };
 
 TEST_P(BFloat16Test, CopiesAndStatistics) {
   for (const Place& place : kPlaces) {
     const std::int64_t c = place.shape.c;
     const Twins x = twins(place, 1), copied = empty(place), with_statistics = empty(place);
-    const Workspace workspace(device(), device().reduction_bytes(c));
-    device().copy_view(x.wide(), copied.wide());
-    device().copy_view(x.narrow(), copied.narrow());
+    run(device(), op::Copy{.x = x.wide(), .y = copied.wide()});
+    run(device(), op::Copy{.x = x.narrow(), .y = copied.narrow()});
     copied.expect_same();
     const Channels wide(device(), c), narrow(device(), c), in_place(device(), c);
-    device().copy_with_statistics(x.wide(), with_statistics.wide(), 1e-5f, wide.statistics(), workspace.data());
-    device().copy_with_statistics(x.narrow(), with_statistics.narrow(), 1e-5f, narrow.statistics(), workspace.data());
-    device().channel_statistics(x.narrow(), 1e-5f, in_place.statistics(), workspace.data());
+    const auto take = [&](const View& from, const Channels& to, const View& copy) {
+      run(device(), op::ChannelStatistics{.x = from, .eps = 1e-5f, .statistics = to.statistics(), .y = copy});
+    };
+    take(x.wide(), wide, with_statistics.wide());
+    take(x.narrow(), narrow, with_statistics.narrow());
+    take(x.narrow(), in_place, {});
     with_statistics.expect_same();
     for (const Channels* got : {&narrow, &in_place}) {
       expect_close(got->mean.read(), wide.mean.read(), 2 * kEps, "mean");
@@ -121,55 +123,56 @@ TEST_P(BFloat16Test, CopiesBetweenTypesAndLayouts) {
   const Values values = rounded_to(DType::kBFloat16, random_values(place.shape.elements(), 2));
   const Twins x = twins(place, 2);
   Tensor planar(device(), place.shape, {Layout::kPlanar});
-  device().copy_view(x.narrow(), planar.view());
+  run(device(), op::Copy{.x = x.narrow(), .y = planar});
   Tensor expected(device(), place.shape, {Layout::kPlanar});
-  device().copy_view(x.wide(), expected.view());
+  run(device(), op::Copy{.x = x.wide(), .y = expected});
   EXPECT_EQ(planar.read(), expected.read());
   const Twins back = empty(place);
-  device().copy_view(planar.view(), back.narrow());
-  device().copy_view(planar.view(), back.wide());
+  run(device(), op::Copy{.x = planar, .y = back.narrow()});
+  run(device(), op::Copy{.x = planar, .y = back.wide()});
   back.expect_same();
 }
 
 TEST_P(BFloat16Test, AffineReluBothWays) {
   for (const Place& place : kPlaces) {
-    for (const bool relu : {true, false}) {
-      const std::int64_t c = place.shape.c;
-      const Channels channels(device(), c);
-      const Twins x = twins(place, 3), dy = twins(place, 4), y = empty(place), dx = empty(place);
-      device().affine_relu(x.wide(), channels.affine(), relu, y.wide());
-      device().affine_relu(x.narrow(), channels.affine(), relu, y.narrow());
-      y.expect_same();
-      for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
-        const Twins s = twins(place, 5);
-        const Workspace workspace(device(), device().reduction_bytes(c));
-        const auto backward = [&](const View& dy_view, const View& x_view, const View& s_view) {
-          struct Result {
-            Array<double> s, s_xhat;
-            Floats dgamma, dbeta;
-          } result{{device(), std::vector<double>(static_cast<std::size_t>(c), 0.25)},
-                   {device(), std::vector<double>(static_cast<std::size_t>(c), 0.5)},
-                   {device(), c},
-                   {device(), c}};
-          device().affine_relu_backward(dy_view, x_view, channels.affine(), relu, mode, s_view,
-                                        {result.s.data(), result.s_xhat.data()}, result.dgamma.data(),
-                                        result.dbeta.data(), workspace.data());
-          return std::vector<Values>{result.s.read(), result.s_xhat.read(), result.dgamma.read(), result.dbeta.read()};
-        };
-        const auto wide = backward(dy.wide(), x.wide(), s.wide());
-        const auto narrow = backward(dy.narrow(), x.narrow(), s.narrow());
-        s.expect_same();
-        for (std::size_t i = 0; i < wide.size(); ++i) {
-          expect_close(narrow[i], wide[i], 1e-5, "a sum over the channel");
-        }
+    const std::int64_t c = place.shape.c;
+    const Channels channels(device(), c);
+    const Twins x = twins(place, 3), dy = twins(place, 4), y = empty(place), dx = empty(place);
+    run(device(), op::AffineRelu{.x = x.wide(), .affine = channels.affine(), .y = y.wide()});
+    run(device(), op::AffineRelu{.x = x.narrow(), .affine = channels.affine(), .y = y.narrow()});
+    y.expect_same();
+    for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
+      const Twins s = twins(place, 5);
+      const auto backward = [&](const View& dy_view, const View& x_view, const View& s_view) {
+        const Array<double> sum(device(), std::vector<double>(static_cast<std::size_t>(c), 0.25)),
+            xhat(device(), std::vector<double>(static_cast<std::size_t>(c), 0.5));
+        const Floats dgamma(device(), c), dbeta(device(), c);
+        run(device(), op::AffineReluGradient{.dy = dy_view,
+                                             .x = x_view,
+                                             .affine = channels.affine(),
+                                             .mode = mode,
+                                             .s = s_view,
+                                             .sums = {sum, xhat},
+                                             .dgamma = dgamma,
+                                             .dbeta = dbeta});
+        return std::vector<Values>{sum.read(), xhat.read(), dgamma.read(), dbeta.read()};
+      };
+      const auto wide = backward(dy.wide(), x.wide(), s.wide());
+      const auto narrow = backward(dy.narrow(), x.narrow(), s.narrow());
+      s.expect_same();
+      for (std::size_t i = 0; i < wide.size(); ++i) {
+        expect_close(narrow[i], wide[i], 1e-5, "a sum over the channel");
       }
-      const Array<double> sum(device(), std::vector<double>(static_cast<std::size_t>(c), 0.75));
-      device().normalize_backward(dy.wide(), x.wide(), channels.statistics(), {sum.data(), sum.data()},
-                                  GradMode::kOverwrite, dx.wide());
-      device().normalize_backward(dy.narrow(), x.narrow(), channels.statistics(), {sum.data(), sum.data()},
-                                  GradMode::kOverwrite, dx.narrow());
-      dx.expect_same();
     }
+    const Array<double> sum(device(), std::vector<double>(static_cast<std::size_t>(c), 0.75));
+    const auto normalize = [&](const View& s_view, const View& x_view, const View& dx_view) {
+      run(device(),
+          op::NormalizeGradient{
+              .s = s_view, .x = x_view, .statistics = channels.statistics(), .sums = {sum, sum}, .dx = dx_view});
+    };
+    normalize(dy.wide(), x.wide(), dx.wide());
+    normalize(dy.narrow(), x.narrow(), dx.narrow());
+    dx.expect_same();
   }
 }
 
@@ -179,29 +182,30 @@ TEST_P(BFloat16Test, Pooling) {
     const auto pooled = [&](std::int64_t h, std::int64_t w) { return Place{{in.n, in.c, h, w}, 0, 0}; };
     const Place max_place = pooled((in.h - 1) / 2 + 1, (in.w - 1) / 2 + 1), average_place = pooled(in.h / 2, in.w / 2);
     const Twins x = twins(place, 6), y = empty(max_place), dy = twins(max_place, 7), dx = empty(place);
-    const Array<std::uint8_t> choice(device(), Device::choice_bytes(max_place.shape));
-    device().max_pool(x.wide(), 3, 2, 1, y.wide(), choice.data());
-    device().max_pool_backward(dy.wide(), choice.data(), 3, 2, 1, dx.wide());
-    device().max_pool(x.narrow(), 3, 2, 1, y.narrow(), choice.data());
-    device().max_pool_backward(dy.narrow(), choice.data(), 3, 2, 1, dx.narrow());
+    const Array<std::uint8_t> argmax(device(), op::argmax_bytes(max_place.shape));
+    const op::Window window{3, 2, 1};
+    run(device(), op::MaxPool{.window = window, .x = x.wide(), .y = y.wide(), .argmax = argmax});
+    run(device(), op::MaxPoolGradient{.window = window, .dy = dy.wide(), .argmax = argmax, .dx = dx.wide()});
+    run(device(), op::MaxPool{.window = window, .x = x.narrow(), .y = y.narrow(), .argmax = argmax});
+    run(device(), op::MaxPoolGradient{.window = window, .dy = dy.narrow(), .argmax = argmax, .dx = dx.narrow()});
     y.expect_same();
     dx.expect_same();
 
     const Twins average = empty(average_place), daverage = twins(average_place, 8), dx2 = empty(place);
-    device().average_pool(x.wide(), 2, average.wide());
-    device().average_pool(x.narrow(), 2, average.narrow());
-    device().average_pool_backward(daverage.wide(), 2, dx2.wide());
-    device().average_pool_backward(daverage.narrow(), 2, dx2.narrow());
+    run(device(), op::AveragePool{.kernel = 2, .x = x.wide(), .y = average.wide()});
+    run(device(), op::AveragePool{.kernel = 2, .x = x.narrow(), .y = average.narrow()});
+    run(device(), op::AveragePoolGradient{.kernel = 2, .dy = daverage.wide(), .dx = dx2.wide()});
+    run(device(), op::AveragePoolGradient{.kernel = 2, .dy = daverage.narrow(), .dx = dx2.narrow()});
     average.expect_same();
     dx2.expect_same();
 
-    const Floats mean(device(), in.n * in.c), mean_of_narrow(device(), in.n * in.c);
-    device().global_average_pool(x.wide(), mean.data());
-    device().global_average_pool(x.narrow(), mean_of_narrow.data());
-    EXPECT_EQ(mean.bits(), mean_of_narrow.bits());
+    const Tensor mean(device(), {in.n, in.c}, {}), mean_of_narrow(device(), {in.n, in.c}, {});
+    run(device(), op::GlobalAveragePool{.x = x.wide(), .y = mean});
+    run(device(), op::GlobalAveragePool{.x = x.narrow(), .y = mean_of_narrow});
+    EXPECT_EQ(mean.read(), mean_of_narrow.read());
     const Twins dx3 = empty(place);
-    device().global_average_pool_backward(mean.data(), dx3.wide());
-    device().global_average_pool_backward(mean.data(), dx3.narrow());
+    run(device(), op::GlobalAveragePoolGradient{.dy = mean, .dx = dx3.wide()});
+    run(device(), op::GlobalAveragePoolGradient{.dy = mean, .dx = dx3.narrow()});
     dx3.expect_same();
   }
 }
@@ -215,8 +219,9 @@ TEST_P(BFloat16Test, NetworkInput) {
   const Array<ImageTransform> transforms(device(),
                                          std::vector<ImageTransform>{{1.2f, 0.1f, 0.3f, -0.1f, 1.2f, 0.2f, 0.9f}, {}});
   const Twins y(device(), {2, 3, 8, 8}, {device().layout(Use::kInput)});
-  device().images_to_input(images.data(), 10, transforms.data(), {}, y.wide());
-  device().images_to_input(images.data(), 10, transforms.data(), {}, y.narrow());
+  for (const View& to : {y.wide(), y.narrow()}) {
+    run(device(), op::ImagesToInput{.images = images, .source = 10, .transforms = transforms, .y = to});
+  }
   y.expect_same();
 }
 
@@ -224,7 +229,8 @@ TEST_P(BFloat16Test, MixedTypesAreRefused) {
   const Place place{{1, 8, 2, 2}, 0, 0};
   const Twins x = twins(place, 9), y = empty(place);
   const Channels channels(device(), 8);
-  expect_error([&] { device().affine_relu(x.wide(), channels.affine(), true, y.narrow()); }, "all bf16");
+  const op::AffineRelu mixed{.x = x.wide(), .affine = channels.affine(), .y = y.narrow()};
+  expect_error([&] { run(device(), mixed); }, "all bf16");
 }
 
 RUN_ON_DEVICES(BFloat16Test);

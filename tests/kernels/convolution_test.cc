@@ -1,4 +1,5 @@
 // Convolutions forward, backward data and backward weights against float64.
+#include "kernels/cpu/convolutions.h"
 #include "kernels/cpu/cpu_device.h"
 #include "tests/kernels/op_case.h"
 
@@ -42,56 +43,65 @@ std::vector<ConvolutionShape> cases() {
   return all;
 }
 
+// What computes: the implementation that the device takes, or one of the two that processors may ask for in bf16.
+enum class Form { kDevices, kWidened, kOneDnn };
+
 // A convolution on a device with its operands, from host values to host values.
 class DeviceConvolution {
  public:
-  DeviceConvolution(Device& device, const ConvolutionShape& shape)
-      : DeviceConvolution(device, shape, device.make_convolution(shape)) {}
-  DeviceConvolution(Device& device, const ConvolutionShape& shape, std::unique_ptr<Convolution> made)
+  DeviceConvolution(Device& device, const ConvolutionShape& shape, Form form = Form::kDevices)
       : device_(device),
         shape_(shape),
+        form_(form),
         input_{device.layout(shape.input_use), 0, 0, type_of(shape)},
-        output_{device.layout(shape.output_use), 0, 0, type_of(shape)},
-        made_(std::move(made)) {}
+        output_{device.layout(shape.output_use), 0, 0, type_of(shape)} {}
 
-  Values forward(const Values& x, const Values& w) {
+  Values forward(const Values& x, const Values& w) const {
     const Tensor input(device_, shape_.input, input_, x), output(device_, shape_.output(), output_);
     const Floats weights(device_, w);
-    const Workspace workspace(device_, made_->workspace_bytes());
-    made_->forward(input.view(), weights.data(), output.view(), workspace.data());
+    compute(op::Convolution{.shape = shape_, .x = input, .w = weights, .y = output});
     output.expect_clean();
     input.expect_unchanged();
     EXPECT_EQ(weights.read(), w);
     return output.read();
   }
-  Values backward_data(const Values& dy, const Values& w) {
+  Values data_gradient(const Values& dy, const Values& w) const {
     const Tensor gradient(device_, shape_.output(), output_, dy), input(device_, shape_.input, input_);
     const Floats weights(device_, w);
-    const Workspace workspace(device_, made_->workspace_bytes());
-    made_->backward_data(gradient.view(), weights.data(), input.view(), workspace.data());
+    compute(op::ConvolutionDataGradient{.shape = shape_, .dy = gradient, .w = weights, .dx = input});
     input.expect_clean();
     gradient.expect_unchanged();
     return input.read();
   }
-  Values backward_weights(const Values& x, const Values& dy) {
+  Values weight_gradient(const Values& x, const Values& dy) const {
     const Tensor input(device_, shape_.input, input_, x), gradient(device_, shape_.output(), output_, dy);
     const Floats weights(device_, shape_.weights());
-    const Workspace workspace(device_, made_->workspace_bytes());
-    made_->backward_weights(input.view(), gradient.view(), weights.data(), workspace.data());
+    compute(op::ConvolutionWeightGradient{.shape = shape_, .x = input, .dy = gradient, .dw = weights});
     input.expect_unchanged();
     gradient.expect_unchanged();
     return weights.read();
   }
 
  private:
+  template <class Op>
+  void compute(const Op& operation) const {
+    if (form_ == Form::kDevices) {
+      return run(device_, operation);
+    }
+    const cpu::Team& team = dynamic_cast<CpuDevice&>(device_).team();
+    run(device_,
+        form_ == Form::kWidened ? *cpu::make_widened_convolution(team, operation)
+                                : *cpu::make_onednn_convolution(team, operation),
+        operation);
+  }
   static DType type_of(const ConvolutionShape& shape) {
     return shape.precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
   }
 
   Device& device_;
   ConvolutionShape shape_;
+  Form form_;
   Placement input_, output_;
-  std::unique_ptr<Convolution> made_;
 };
 
 struct Data {
@@ -118,24 +128,24 @@ TEST_P(ConvolutionTest, Forward) {
   }
 }
 
-TEST_P(ConvolutionTest, BackwardData) {
+TEST_P(ConvolutionTest, DataGradient) {
   for (const ConvolutionShape& shape : cases()) {
     if (shape.input_use == Use::kInput) continue;  // nobody asks for the gradient of an image
     const Data d = data_for(shape);
     const Values scale =
         reference::convolution_backward_data(shape, reference::absolute(d.dy), reference::absolute(d.w));
-    expect_close(DeviceConvolution(device(), shape).backward_data(d.dy, d.w),
+    expect_close(DeviceConvolution(device(), shape).data_gradient(d.dy, d.w),
                  reference::convolution_backward_data(shape, d.dy, d.w), times(scale, kTolerance * kEps),
                  name_of_case(shape));
   }
 }
 
-TEST_P(ConvolutionTest, BackwardWeights) {
+TEST_P(ConvolutionTest, WeightGradient) {
   for (const ConvolutionShape& shape : cases()) {
     const Data d = data_for(shape);
     const Values scale =
         reference::convolution_backward_weights(shape, reference::absolute(d.x), reference::absolute(d.dy));
-    expect_close(DeviceConvolution(device(), shape).backward_weights(d.x, d.dy),
+    expect_close(DeviceConvolution(device(), shape).weight_gradient(d.x, d.dy),
                  reference::convolution_backward_weights(shape, d.x, d.dy), times(scale, kTolerance * kEps),
                  name_of_case(shape));
   }
@@ -147,12 +157,12 @@ TEST_P(ConvolutionTest, GradientsAreFiniteDifferences) {
                                         convolution({2, 24, 7, 5}, 8, 3, 1, 1, Use::kSpatial, Use::kSpatial),
                                         convolution({2, 33, 7, 5}, 24, 1, 1, 0, Use::kStack, Use::kStack)}) {
     const Data d = data_for(shape);
-    DeviceConvolution on_device(device(), shape);
+    const DeviceConvolution on_device(device(), shape);
     expect_directional([&](const Values& w) { return dot(d.dy, on_device.forward(d.x, w)); }, d.w,
-                       on_device.backward_weights(d.x, d.dy), 0.5, 1e-5, name_of_case(shape) + " weights");
+                       on_device.weight_gradient(d.x, d.dy), 0.5, 1e-5, name_of_case(shape) + " weights");
     if (shape.input_use == Use::kInput) continue;
     expect_directional([&](const Values& x) { return dot(d.dy, on_device.forward(x, d.w)); }, d.x,
-                       on_device.backward_data(d.dy, d.w), 0.5, 1e-5, name_of_case(shape) + " data");
+                       on_device.data_gradient(d.dy, d.w), 0.5, 1e-5, name_of_case(shape) + " data");
   }
 }
 
@@ -162,13 +172,13 @@ TEST_P(ConvolutionTest, TwoRunsGiveTheSameBits) {
                                         convolution({4, 33, 13, 13}, 24, 3, 1, 1, Use::kSpatial, Use::kSpatial),
                                         convolution({4, 64, 13, 13}, 128, 1, 1, 0, Use::kStack, Use::kStack)}) {
     const Data d = data_for(shape);
-    DeviceConvolution first(device(), shape), second(device(), shape);
+    const DeviceConvolution first(device(), shape), second(device(), shape);
     EXPECT_EQ(first.forward(d.x, d.w), second.forward(d.x, d.w)) << name_of_case(shape);
-    EXPECT_EQ(first.backward_weights(d.x, d.dy), second.backward_weights(d.x, d.dy)) << name_of_case(shape);
+    EXPECT_EQ(first.weight_gradient(d.x, d.dy), second.weight_gradient(d.x, d.dy)) << name_of_case(shape);
     if (shape.input_use == Use::kInput) {
       continue;
     }
-    EXPECT_EQ(first.backward_data(d.dy, d.w), second.backward_data(d.dy, d.w)) << name_of_case(shape);
+    EXPECT_EQ(first.data_gradient(d.dy, d.w), second.data_gradient(d.dy, d.w)) << name_of_case(shape);
   }
 }
 
@@ -182,13 +192,13 @@ TEST_P(ConvolutionTest, TensorFloat32IsCloseWhereTheDeviceHasIt) {
     shape.precision = Precision::kTensorFloat32;
     const Data d = data_for(shape);
     const Values x = reference::absolute(d.x), w = reference::absolute(d.w), dy = reference::absolute(d.dy);
-    DeviceConvolution on_device(device(), shape);
+    const DeviceConvolution on_device(device(), shape);
     expect_close(on_device.forward(d.x, d.w), reference::convolution_forward(shape, d.x, d.w),
                  times(reference::convolution_forward(shape, x, w), kLoss), name_of_case(shape) + " forward");
-    expect_close(on_device.backward_weights(d.x, d.dy), reference::convolution_backward_weights(shape, d.x, d.dy),
+    expect_close(on_device.weight_gradient(d.x, d.dy), reference::convolution_backward_weights(shape, d.x, d.dy),
                  times(reference::convolution_backward_weights(shape, x, dy), kLoss), name_of_case(shape) + " weights");
     if (shape.input_use == Use::kInput) continue;
-    expect_close(on_device.backward_data(d.dy, d.w), reference::convolution_backward_data(shape, d.dy, d.w),
+    expect_close(on_device.data_gradient(d.dy, d.w), reference::convolution_backward_data(shape, d.dy, d.w),
                  times(reference::convolution_backward_data(shape, dy, w), kLoss), name_of_case(shape) + " data");
   }
 }
@@ -214,19 +224,15 @@ TEST_P(ConvolutionTest, BFloat16RoundsOnceWhereTheDeviceHasIt) {
     const Values of_forward = tolerance(forward, reference::convolution_forward(shape, x, w)),
                  of_weights = tolerance(weights, reference::convolution_backward_weights(shape, x, dy)),
                  of_data = tolerance(data, reference::convolution_backward_data(shape, dy, w));
-    std::vector<std::unique_ptr<Convolution>> forms;
-    forms.push_back(device().make_convolution(shape));
-    if (auto* cpu = dynamic_cast<CpuDevice*>(&device())) {  // both ways that a processor may ask for
-      forms.push_back(make_widened_convolution(*cpu, shape));
-      forms.push_back(
-          make_onednn_convolution(shape, device().layout(shape.input_use), device().layout(shape.output_use), 2));
-    }
-    for (auto& form : forms) {
-      DeviceConvolution on_device(device(), shape, std::move(form));
+    for (const Form form : {Form::kDevices, Form::kWidened, Form::kOneDnn}) {
+      if (form != Form::kDevices && device().info().name != "cpu") {
+        continue;
+      }
+      const DeviceConvolution on_device(device(), shape, form);
       expect_close(on_device.forward(d.x, d.w), forward, of_forward, name_of_case(shape) + " forward");
-      expect_close(on_device.backward_weights(d.x, d.dy), weights, of_weights, name_of_case(shape) + " weights");
+      expect_close(on_device.weight_gradient(d.x, d.dy), weights, of_weights, name_of_case(shape) + " weights");
       if (shape.input_use != Use::kInput) {
-        expect_close(on_device.backward_data(d.dy, d.w), data, of_data, name_of_case(shape) + " data");
+        expect_close(on_device.data_gradient(d.dy, d.w), data, of_data, name_of_case(shape) + " data");
       }
     }
   }
@@ -236,43 +242,50 @@ TEST_P(ConvolutionTest, ForInferenceGoesForwardOnly) {
   ConvolutionShape shape = convolution({1, 16, 7, 5}, 8, 3, 1, 1, Use::kSpatial, Use::kSpatial);
   shape.training = false;
   const Data d = data_for(shape);
-  DeviceConvolution on_device(device(), shape);
+  const DeviceConvolution on_device(device(), shape);
   const Values scale = reference::convolution_forward(shape, reference::absolute(d.x), reference::absolute(d.w));
   expect_close(on_device.forward(d.x, d.w), reference::convolution_forward(shape, d.x, d.w),
                times(scale, kTolerance * kEps), "inference");
-  EXPECT_THROW(on_device.backward_data(d.dy, d.w), Error);
-  EXPECT_THROW(on_device.backward_weights(d.x, d.dy), Error);
+  EXPECT_THROW(on_device.data_gradient(d.dy, d.w), Error);
+  EXPECT_THROW(on_device.weight_gradient(d.x, d.dy), Error);
 }
 
 TEST_P(ConvolutionTest, RefusesOperandsOfAnotherShape) {
   const ConvolutionShape shape = convolution({2, 16, 7, 5}, 8, 3, 1, 1, Use::kSpatial, Use::kSpatial);
-  const auto made = device().make_convolution(shape);
   const Placement place{device().layout(Use::kSpatial)};
   const Tensor x(device(), shape.input, place), y(device(), shape.output(), place),
       other(device(), {2, 16, 5, 7}, place);
   const Floats w(device(), shape.weights());
-  const Workspace workspace(device(), made->workspace_bytes());
-  expect_error([&] { made->forward(other.view(), w.data(), y.view(), workspace.data()); }, "conv");
-  expect_error([&] { made->forward(x.view(), w.data(), x.view(), workspace.data()); }, "conv");
-  expect_error([&] { made->backward_data(x.view(), w.data(), x.view(), workspace.data()); }, "conv");
-  expect_error([&] { made->backward_weights(x.view(), x.view(), w.data(), workspace.data()); }, "conv");
+  const auto expect_refusal = [&](const Operation& good, const std::vector<Operation>& bad) {
+    const auto kernel = prepared(device(), good);
+    for (const Operation& operation : bad) {
+      expect_error([&] { run(device(), *kernel, operation); }, "conv");
+    }
+  };
+  expect_refusal(op::Convolution{shape, x, w, y},
+                 {op::Convolution{shape, other, w, y}, op::Convolution{shape, x, w, x}});
+  expect_refusal(op::ConvolutionDataGradient{shape, y, w, x}, {op::ConvolutionDataGradient{shape, x, w, x}});
+  expect_refusal(op::ConvolutionWeightGradient{shape, x, y, w}, {op::ConvolutionWeightGradient{shape, x, x, w}});
 }
 
 TEST_P(ConvolutionTest, RefusesImpossibleShapes) {
-  const auto make = [&](const Shape& input, std::int64_t out, std::int64_t kernel, std::int64_t stride) {
-    return device().make_convolution(convolution(input, out, kernel, stride, 0, Use::kSpatial, Use::kSpatial));
+  const auto prepare = [&](const Shape& input, std::int64_t out, std::int64_t kernel, std::int64_t stride) {
+    const ConvolutionShape shape = convolution(input, out, kernel, stride, 0, Use::kSpatial, Use::kSpatial);
+    prepared(device(), op::Convolution{.shape = shape, .x = {}, .w = {}, .y = {}});
   };
-  expect_error([&] { make({1, 16, 2, 2}, 8, 3, 1); }, "conv");  // the kernel does not fit
-  expect_error([&] { make({1, 16, 2, 2}, 0, 1, 1); }, "conv");
-  expect_error([&] { make({0, 16, 2, 2}, 8, 1, 1); }, "conv");
-  expect_error([&] { make({1, 16, 2, 2}, 8, 1, 0); }, "conv");
+  expect_error([&] { prepare({1, 16, 2, 2}, 8, 3, 1); }, "conv");  // the kernel does not fit
+  expect_error([&] { prepare({1, 16, 2, 2}, 0, 1, 1); }, "conv");
+  expect_error([&] { prepare({0, 16, 2, 2}, 8, 1, 1); }, "conv");
+  expect_error([&] { prepare({1, 16, 2, 2}, 8, 1, 0); }, "conv");
   for (const Precision precision : {Precision::kTensorFloat32, Precision::kBFloat16}) {
     ConvolutionShape shape = convolution({1, 16, 2, 2}, 16, 1, 1, 0, Use::kStack, Use::kStack);
     shape.precision = precision;
     if (const std::string why_not = device().why_not(precision); !why_not.empty()) {
-      expect_error([&] { device().make_convolution(shape); }, why_not);
-      std::string why_not_fused;
-      expect_error([&] { device().make_norm_convolution(shape, {0, 16}, {0, 16}, &why_not_fused); }, why_not);
+      const densetree::Tensor x = make_view(nullptr, shape.input, device().layout(Use::kStack));
+      expect_error([&] { prepared(device(), op::Convolution{.shape = shape, .x = x, .w = {}, .y = x}); }, why_not);
+      expect_error(
+          [&] { prepared(device(), op::NormConvolution{.shape = shape, .x = x, .affine = {}, .w = {}, .y = x}); },
+          why_not);
     }
   }
 }

@@ -7,23 +7,23 @@ namespace {
 constexpr double kBatchNormEps = 1e-5;
 const Shape kShapes[] = {{2, 3, 7, 5}, {1, 8, 13, 13}, {3, 16, 7, 5}, {4, 24, 1, 1}, {2, 33, 7, 5}, {1, 64, 13, 13}};
 
-// The device arrays behind Statistics, GradientSums and Affine.
+// The device arrays behind op::Statistics, op::GradientSums and op::Affine.
 struct StatisticsArrays {
   Floats mean, variance, rstd;
   StatisticsArrays(Device& device, std::int64_t c) : mean(device, c), variance(device, c), rstd(device, c) {}
-  Statistics get() const { return {mean.data(), variance.data(), rstd.data()}; }
+  op::Statistics get() const { return {mean, variance, rstd}; }
 };
 struct SumsArrays {
   Array<double> s, s_xhat;
   SumsArrays(Device& device, const Values& s_values, const Values& s_xhat_values)
       : s(device, s_values), s_xhat(device, s_xhat_values) {}
-  GradientSums get() const { return {s.data(), s_xhat.data()}; }
+  op::GradientSums get() const { return {s, s_xhat}; }
 };
 struct AffineArrays {
   Floats mean, rstd, gamma, beta;
   AffineArrays(Device& device, const reference::AffineValues& a)
       : mean(device, a.mean), rstd(device, a.rstd), gamma(device, a.gamma), beta(device, a.beta) {}
-  Affine get() const { return {mean.data(), rstd.data(), gamma.data(), beta.data()}; }
+  op::Affine get() const { return {mean, rstd, gamma, beta}; }
 };
 
 std::string describe(const Shape& s, const Placement& place) {
@@ -46,17 +46,17 @@ class StatisticsTest : public OpTest {
   void expect_both(const Shape& shape, const Placement& place, const Values& x, double eps) const {
     SCOPED_TRACE(describe(shape, place));
     const Tensor input(device(), shape, place, x);
-    const Workspace workspace(device(), device().reduction_bytes(shape.c));
     {
       const StatisticsArrays got(device(), shape.c);
-      device().channel_statistics(input.view(), static_cast<float>(eps), got.get(), workspace.data());
+      run(device(), op::ChannelStatistics{.x = input, .eps = static_cast<float>(eps), .statistics = got.get()});
       expect_statistics(got, shape, x, static_cast<float>(eps));
     }
     for (const Placement& to : placements(device(), Use::kStack)) {
       SCOPED_TRACE("copied to " + to.describe());
       const StatisticsArrays got(device(), shape.c);
       const Tensor output(device(), shape, to);
-      device().copy_with_statistics(input.view(), output.view(), static_cast<float>(eps), got.get(), workspace.data());
+      run(device(),
+          op::ChannelStatistics{.x = input, .eps = static_cast<float>(eps), .statistics = got.get(), .y = output});
       expect_statistics(got, shape, x, static_cast<float>(eps));
       EXPECT_EQ(output.read(), x);
       output.expect_clean();
@@ -87,9 +87,8 @@ TEST_P(StatisticsTest, OfConstantChannels) {
   const Shape shape{3, 24, 7, 5};
   const Tensor input(device(), shape, {device().layout(Use::kStack)},
                      Values(static_cast<std::size_t>(shape.elements()), 0.1f));
-  const Workspace workspace(device(), device().reduction_bytes(shape.c));
   const StatisticsArrays got(device(), shape.c);
-  device().channel_statistics(input.view(), 1e-5f, got.get(), workspace.data());
+  run(device(), op::ChannelStatistics{.x = input, .eps = 1e-5f, .statistics = got.get()});
   expect_close(got.mean.read(), Values(24, 0.1f), 0.1 * kEps, "mean");
   for (double v : got.variance.read()) EXPECT_GE(v, 0) << "a variance is never negative";
   expect_close(got.variance.read(), Values(24, 0.0), 1e-9, "variance");
@@ -100,12 +99,14 @@ TEST_P(StatisticsTest, RunningAveragesTakeTheUnbiasedVariance) {
   const std::int64_t channels = 33, count = 50;
   const reference::ChannelStatistics batch{random_values(channels, 1), random_values(channels, 2, 0.1, 3), {}};
   Values mean = random_values(channels, 3), variance = random_values(channels, 4, 0.1, 3);
-  StatisticsArrays arrays(device(), channels);
-  const Floats batch_mean(device(), batch.mean), batch_variance(device(), batch.variance);
+  const Floats batch_mean(device(), batch.mean), batch_variance(device(), batch.variance), rstd(device(), channels);
   const Floats running_mean(device(), mean), running_variance(device(), variance);
   const float momentum = 0.1f;
-  device().update_running({batch_mean.data(), batch_variance.data(), arrays.rstd.data()}, channels, count, momentum,
-                          running_mean.data(), running_variance.data());
+  run(device(), op::UpdateRunning{.batch = {batch_mean, batch_variance, rstd},
+                                  .count = count,
+                                  .momentum = momentum,
+                                  .mean = running_mean,
+                                  .variance = running_variance});
   reference::update_running(batch, count, momentum, mean, variance);
   expect_close(running_mean.read(), mean, 2 * kEps, "running mean");
   expect_close(running_variance.read(), variance, times(variance, 2 * kEps), "running variance");
@@ -115,7 +116,7 @@ TEST_P(StatisticsTest, ReciprocalStandardDeviation) {
   Values variance = random_values(33, 4, 0, 3), expected = variance;
   variance[0] = 0, variance[1] = 1e-10f, variance[2] = 1e6f;
   const Floats from(device(), variance), to(device(), 33);
-  device().reciprocal_std(from.data(), 33, 1e-5f, to.data());
+  run(device(), op::ReciprocalStd{.variance = from, .eps = 1e-5f, .rstd = to});
   for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = 1 / std::sqrt(variance[i] + double{1e-5f});
   expect_close(to.read(), expected, times(expected, 2 * kEps), "rstd");
 }
@@ -147,7 +148,7 @@ Values away_from_clamp(const Shape& shape, Values x, const reference::AffineValu
 
 class AffineTest : public OpTest {};
 
-TEST_P(AffineTest, ForwardWithAndWithoutTheClamp) {
+TEST_P(AffineTest, Forward) {
   for (const Shape& shape : kShapes) {
     const Values x = random_values(shape.elements(), 1, -2, 2);
     const reference::AffineValues a = random_affine(shape.c, 10);
@@ -155,15 +156,13 @@ TEST_P(AffineTest, ForwardWithAndWithoutTheClamp) {
     for (const Placement& from : placements(device(), Use::kStack)) {
       for (const Placement& to : {Placement{device().layout(Use::kStack)}, Placement{device().layout(Use::kSpatial)},
                                   Placement{device().layout(Use::kStack), 24, 3}}) {
-        for (bool relu : {true, false}) {
-          SCOPED_TRACE(describe(shape, from) + " to " + to.describe() + (relu ? " with ReLU" : ""));
-          const Tensor input(device(), shape, from, x), output(device(), shape, to);
-          device().affine_relu(input.view(), arrays.get(), relu, output.view());
-          expect_close(output.read(), reference::affine_relu(shape, x, a, relu),
-                       times(affine_magnitude(shape, x, a), 2 * kEps), "y");
-          output.expect_clean();
-          input.expect_unchanged();
-        }
+        SCOPED_TRACE(describe(shape, from) + " to " + to.describe());
+        const Tensor input(device(), shape, from, x), output(device(), shape, to);
+        run(device(), op::AffineRelu{.x = input, .affine = arrays.get(), .y = output});
+        expect_close(output.read(), reference::affine_relu(shape, x, a, true),
+                     times(affine_magnitude(shape, x, a), 2 * kEps), "y");
+        output.expect_clean();
+        input.expect_unchanged();
       }
     }
   }
@@ -177,14 +176,13 @@ TEST_P(AffineTest, ShowsNaNInsteadOfClampingIt) {
   const AffineArrays arrays(device(), a);
   const Placement place{device().layout(Use::kStack)};
   const Tensor input(device(), shape, place, x), output(device(), shape, place);
-  device().affine_relu(input.view(), arrays.get(), true, output.view());
+  run(device(), op::AffineRelu{.x = input, .affine = arrays.get(), .y = output});
   EXPECT_TRUE(std::isnan(output.read()[5])) << "torch's ReLU keeps NaN; a diverged network has to show";
 }
 
 struct AffineBackwardCase {
   Shape shape;
   Placement x, dy, s;
-  bool relu = true;
   GradMode mode = GradMode::kOverwrite;
 };
 
@@ -214,14 +212,14 @@ AffineBackwardExpectation expected_backward(const AffineBackwardCase& c, const V
 }
 
 void run_affine_backward(Device& device, const AffineBackwardCase& c) {
-  SCOPED_TRACE(fmt::format("x {}, dy {}, S {}, {}{}", describe(c.shape, c.x), c.dy.describe(), c.s.describe(),
-                           c.mode == GradMode::kOverwrite ? "overwrite" : "accumulate", c.relu ? ", ReLU" : ""));
+  SCOPED_TRACE(fmt::format("x {}, dy {}, S {}, {}", describe(c.shape, c.x), c.dy.describe(), c.s.describe(),
+                           c.mode == GradMode::kOverwrite ? "overwrite" : "accumulate"));
   const reference::AffineValues a = random_affine(c.shape.c, 10);
   const Values x = away_from_clamp(c.shape, random_values(c.shape.elements(), 1, -2, 2), a, 1e-4);
   const Values dy = random_values(c.shape.elements(), 2), s0 = random_values(c.shape.elements(), 3);
   const Values sum0 = random_values(c.shape.c, 4), xhat0 = random_values(c.shape.c, 5);
   const AffineBackwardExpectation expected =
-      expected_backward(c, reference::relu_gradient(c.shape, dy, x, a, c.relu), x, a, s0, sum0, xhat0);
+      expected_backward(c, reference::relu_gradient(c.shape, dy, x, a), x, a, s0, sum0, xhat0);
 
   const bool adds = c.mode == GradMode::kAccumulate;
   const Values nothing(static_cast<std::size_t>(c.shape.c), NAN);
@@ -231,9 +229,14 @@ void run_affine_backward(Device& device, const AffineBackwardCase& c) {
   const SumsArrays sums(device, adds ? sum0 : nothing, adds ? xhat0 : nothing);
   const AffineArrays arrays(device, a);
   const Floats dgamma(device, c.shape.c), dbeta(device, c.shape.c);
-  const Workspace workspace(device, device.reduction_bytes(c.shape.c));
-  device.affine_relu_backward(dy_device.view(), x_device.view(), arrays.get(), c.relu, c.mode, s.view(), sums.get(),
-                              dgamma.data(), dbeta.data(), workspace.data());
+  run(device, op::AffineReluGradient{.dy = dy_device,
+                                     .x = x_device,
+                                     .affine = arrays.get(),
+                                     .mode = c.mode,
+                                     .s = s,
+                                     .sums = sums.get(),
+                                     .dgamma = dgamma,
+                                     .dbeta = dbeta});
   expect_close(s.read(), expected.value.s, expected.tolerance.s, "S");
   expect_close(sums.s.read(), expected.value.s_sum, expected.tolerance.s_sum, "sum of S");
   expect_close(sums.s_xhat.read(), expected.value.s_xhat, expected.tolerance.s_xhat, "sum of S·x̂");
@@ -250,11 +253,11 @@ TEST_P(AffineTest, BackwardOverwritesAndAccumulates) {
     for (GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
       for (const Placement& place : placements(device(), Use::kStack)) {
         for (Layout dy : {stack, spatial}) {
-          run_affine_backward(device(), {shape, place, {dy}, place, true, mode});
+          run_affine_backward(device(), {shape, place, {dy}, place, mode});
         }
       }
-      run_affine_backward(device(), {shape, {stack, 8, 0}, {stack, 24, 1}, {stack}, true, mode});
-      run_affine_backward(device(), {shape, {stack}, {stack}, {stack, 24, 0}, false, mode});
+      run_affine_backward(device(), {shape, {stack, 8, 0}, {stack, 24, 1}, {stack}, mode});
+      run_affine_backward(device(), {shape, {stack}, {stack}, {stack, 24, 0}, mode});
     }
   }
 }
@@ -268,9 +271,9 @@ TEST_P(AffineTest, NoGradientWhereTheClampIsExactlyAtZero) {
       s(device(), shape, place);
   const SumsArrays sums(device(), zero, zero);
   const Floats dgamma(device(), 16), dbeta(device(), 16);
-  const Workspace workspace(device(), device().reduction_bytes(16));
-  device().affine_relu_backward(dy.view(), x.view(), arrays.get(), true, GradMode::kOverwrite, s.view(), sums.get(),
-                                dgamma.data(), dbeta.data(), workspace.data());
+  run(device(),
+      op::AffineReluGradient{
+          .dy = dy, .x = x, .affine = arrays.get(), .s = s, .sums = sums.get(), .dgamma = dgamma, .dbeta = dbeta});
   EXPECT_EQ(s.read(), Values(64, 0.0));  // as torch: the gradient passes where the output is positive
   EXPECT_EQ(dbeta.read(), zero);
 }
@@ -287,29 +290,33 @@ TEST_P(AffineTest, NormalizeBackward) {
                                             reference::absolute(xhat)),
               4 * kEps);
     const Floats mean(device(), a.mean), variance(device(), shape.c), rstd(device(), a.rstd);
-    const Statistics statistics{mean.data(), variance.data(), rstd.data()};
     const SumsArrays sums(device(), sum, xhat);
     for (const Placement& place : placements(device(), Use::kStack)) {
       const Tensor x_device(device(), shape, place, x);
+      const auto normalize = [&](const Tensor& from, GradMode mode, const Tensor& to) {
+        run(device(), op::NormalizeGradient{.s = from,
+                                            .x = x_device,
+                                            .statistics = {mean, variance, rstd},
+                                            .sums = sums.get(),
+                                            .mode = mode,
+                                            .dx = to});
+      };
       for (const Placement& to :
            {place, Placement{device().layout(Use::kSpatial)}, Placement{device().layout(Use::kStack), 8, 8}}) {
         SCOPED_TRACE(describe(shape, place) + " to " + to.describe());
         const Tensor s_device(device(), shape, place, s), dx(device(), shape, to);
-        device().normalize_backward(s_device.view(), x_device.view(), statistics, sums.get(), GradMode::kOverwrite,
-                                    dx.view());
+        normalize(s_device, GradMode::kOverwrite, dx);
         expect_close(dx.read(), expected, tolerance, "dx");
         dx.expect_clean();
         const Tensor more(device(), shape, to, x);
-        device().normalize_backward(s_device.view(), x_device.view(), statistics, sums.get(), GradMode::kAccumulate,
-                                    more.view());
+        normalize(s_device, GradMode::kAccumulate, more);
         expect_close(more.read(), plus(x, expected), plus(tolerance, Values(x.size(), 4 * kEps)), "dx +=");
         more.expect_clean();
         s_device.expect_unchanged();
       }
       SCOPED_TRACE(describe(shape, place) + " in place");
       const Tensor in_place(device(), shape, place, s);
-      device().normalize_backward(in_place.view(), x_device.view(), statistics, sums.get(), GradMode::kOverwrite,
-                                  in_place.view());
+      normalize(in_place, GradMode::kOverwrite, in_place);
       expect_close(in_place.read(), expected, tolerance, "dx in place");
       in_place.expect_clean();
       x_device.expect_unchanged();
@@ -329,8 +336,8 @@ TEST_P(AffineTest, GradientsOfAChannelAddUpToZero) {
   const SumsArrays sums(device(), total.s_sum, total.s_xhat);
   const Floats mean(device(), batch.mean), variance(device(), batch.variance), rstd(device(), batch.rstd);
   const Tensor x_device(device(), shape, place, x), s_device(device(), shape, place, s), dx(device(), shape, place);
-  device().normalize_backward(s_device.view(), x_device.view(), {mean.data(), variance.data(), rstd.data()}, sums.get(),
-                              GradMode::kOverwrite, dx.view());
+  run(device(), op::NormalizeGradient{
+                    .s = s_device, .x = x_device, .statistics = {mean, variance, rstd}, .sums = sums.get(), .dx = dx});
   const Values got = reference::global_average_pool(shape, dx.read());  // (N, C)
   for (std::size_t c = 0; c < 16; ++c) {
     double sum = 0, pixels = static_cast<double>(shape.pixels());
@@ -383,14 +390,14 @@ class SharedFeature {
         x_(device, shape, place, x),
         s_(device, shape, place),
         statistics_(device, shape.c),
-        workspace_(device, device.reduction_bytes(shape.c)),
         sums_(device, Values(static_cast<std::size_t>(shape.c), NAN), Values(static_cast<std::size_t>(shape.c), NAN)) {
-    device.channel_statistics(x_.view(), static_cast<float>(kBatchNormEps), statistics_.get(), workspace_.data());
+    run(device,
+        op::ChannelStatistics{.x = x_, .eps = static_cast<float>(kBatchNormEps), .statistics = statistics_.get()});
   }
   Values forward(const Consumer& consumer) const {
     const Floats gamma(device_, consumer.gamma), beta(device_, consumer.beta);
     const Tensor y(device_, {shape_.n, consumer.channels, shape_.h, shape_.w}, {device_.layout(Use::kSpatial)});
-    device_.affine_relu(x_.slice(0, consumer.channels), affine(gamma, beta), true, y.view());
+    run(device_, op::AffineRelu{.x = x_.slice(0, consumer.channels), .affine = affine(gamma, beta), .y = y});
     return y.read();
   }
   // The first consumer has to read all channels: it overwrites. Returns (dγ, dβ).
@@ -399,26 +406,31 @@ class SharedFeature {
     const Floats dgamma(device_, consumer.channels), dbeta(device_, consumer.channels);
     const Shape read{shape_.n, consumer.channels, shape_.h, shape_.w};
     const Tensor dy(device_, read, {device_.layout(Use::kStack)}, consumer.dy);
-    device_.affine_relu_backward(dy.view(), x_.slice(0, consumer.channels), affine(gamma, beta), true, mode,
-                                 s_.slice(0, consumer.channels), sums_.get(), dgamma.data(), dbeta.data(),
-                                 workspace_.data());
+    run(device_, op::AffineReluGradient{.dy = dy,
+                                        .x = x_.slice(0, consumer.channels),
+                                        .affine = affine(gamma, beta),
+                                        .mode = mode,
+                                        .s = s_.slice(0, consumer.channels),
+                                        .sums = sums_.get(),
+                                        .dgamma = dgamma,
+                                        .dbeta = dbeta});
     return {dgamma.read(), dbeta.read()};
   }
   Values finish() const {
-    device_.normalize_backward(s_.view(), x_.view(), statistics_.get(), sums_.get(), GradMode::kOverwrite, s_.view());
+    run(device_,
+        op::NormalizeGradient{.s = s_, .x = x_, .statistics = statistics_.get(), .sums = sums_.get(), .dx = s_});
     s_.expect_clean();
     return s_.read();
   }
 
  private:
-  Affine affine(const Floats& gamma, const Floats& beta) const {
-    return {statistics_.mean.data(), statistics_.rstd.data(), gamma.data(), beta.data()};
+  op::Affine affine(const Floats& gamma, const Floats& beta) const {
+    return {statistics_.mean, statistics_.rstd, gamma, beta};
   }
   Device& device_;
   Shape shape_;
   Tensor x_, s_;
   StatisticsArrays statistics_;
-  Workspace workspace_;
   SumsArrays sums_;
 };
 
@@ -496,22 +508,19 @@ TEST_P(AffineTest, RefusesDifferentShapes) {
   const StatisticsArrays statistics(device(), 24);
   const SumsArrays sums(device(), Values(24, 0.0), Values(24, 0.0));
   const Floats dgamma(device(), 24), dbeta(device(), 24);
-  const Workspace workspace(device(), device().reduction_bytes(24));
-  Device& d = device();
-  expect_error([&] { d.affine_relu(x.view(), arrays.get(), true, y.view()); }, "affine_relu");
-  const auto backward = [&](const Tensor& dy, const Tensor& s) {
-    d.affine_relu_backward(dy.view(), x.view(), arrays.get(), true, GradMode::kOverwrite, s.view(), sums.get(),
-                           dgamma.data(), dbeta.data(), workspace.data());
-  };
-  expect_error([&] { backward(y, x); }, "affine_relu_backward");
-  expect_error([&] { backward(x, y); }, "affine_relu_backward");
-  const auto normalize = [&](const Tensor& s, const Tensor& dx) {
-    d.normalize_backward(s.view(), x.view(), statistics.get(), sums.get(), GradMode::kOverwrite, dx.view());
-  };
-  expect_error([&] { normalize(y, x); }, "normalize_backward");
-  expect_error([&] { normalize(x, y); }, "normalize_backward");
-  expect_error([&] { d.copy_with_statistics(x.view(), y.view(), 1e-5f, statistics.get(), workspace.data()); },
-               "copy_with_statistics");
+  expect_refused(device(), op::AffineRelu{.x = x, .affine = arrays.get(), .y = y});
+  for (const auto& [from, to] : {std::pair{&y, &x}, {&x, &y}}) {
+    expect_refused(device(), op::AffineReluGradient{.dy = *from,
+                                                    .x = x,
+                                                    .affine = arrays.get(),
+                                                    .s = *to,
+                                                    .sums = sums.get(),
+                                                    .dgamma = dgamma,
+                                                    .dbeta = dbeta});
+    expect_refused(device(), op::NormalizeGradient{
+                                 .s = *from, .x = x, .statistics = statistics.get(), .sums = sums.get(), .dx = *to});
+  }
+  expect_refused(device(), op::ChannelStatistics{.x = x, .eps = 1e-5f, .statistics = statistics.get(), .y = y});
 }
 
 RUN_ON_DEVICES(StatisticsTest);

@@ -25,13 +25,13 @@ ImageTransform turned(double degrees, double scale, float x0, float y0, float co
 
 class InputTest : public OpTest {
  protected:
-  Values run(const std::vector<std::uint8_t>& images, std::int64_t source,
-             const std::vector<ImageTransform>& transforms, std::int64_t height, std::int64_t width) const {
+  Values input(const std::vector<std::uint8_t>& images, std::int64_t source,
+               const std::vector<ImageTransform>& transforms, std::int64_t height, std::int64_t width) const {
     const Array<std::uint8_t> pixels(device(), images);
     const Array<ImageTransform> moves(device(), transforms);
     const Shape shape{static_cast<std::int64_t>(transforms.size()), kInputChannels, height, width};
     const Tensor y(device(), shape, {device().layout(Use::kInput)});
-    device().images_to_input(pixels.data(), source, moves.data(), InputNormalization{}, y.view());
+    run(device(), op::ImagesToInput{.images = pixels, .source = source, .transforms = moves, .y = y});
     y.expect_clean();
     return y.read();
   }
@@ -40,7 +40,7 @@ class InputTest : public OpTest {
                         const std::vector<ImageTransform>& transforms, std::int64_t height, std::int64_t width,
                         const std::string& what) const {
     const double size = static_cast<double>(source + height + width);
-    expect_close(run(images, source, transforms, height, width),
+    expect_close(input(images, source, transforms, height, width),
                  reference::images_to_input(images, source, transforms, InputNormalization{}, height, width),
                  2 * kEps * size / 0.224, what);
   }
@@ -49,7 +49,7 @@ class InputTest : public OpTest {
 TEST_P(InputTest, UnmovedImagesAreNormalised) {
   const std::int64_t source = 16;
   const std::vector<std::uint8_t> images = noise(2, source);
-  const Values got = run(images, source, std::vector<ImageTransform>(2), source, source);
+  const Values got = input(images, source, std::vector<ImageTransform>(2), source, source);
   const double mean[] = {0.485, 0.456, 0.406}, deviation[] = {0.229, 0.224, 0.225};
   Values expected;
   for (std::size_t n = 0; n < 2; ++n)
@@ -63,8 +63,8 @@ TEST_P(InputTest, FlipMirrorsExactly) {
   const std::vector<std::uint8_t> images = noise(n, source);
   ImageTransform flip;
   flip.xx = -1;
-  const Values plain = run(images, source, {ImageTransform{}}, source, source),
-               got = run(images, source, {flip}, source, source);
+  const Values plain = input(images, source, {ImageTransform{}}, source, source),
+               got = input(images, source, {flip}, source, source);
   const Shape shape{1, 3, source, source};
   for (std::int64_t c = 0; c < 3; ++c)
     for (std::int64_t h = 0; h < source; ++h)
@@ -78,7 +78,7 @@ TEST_P(InputTest, HalvingAveragesFourPixels) {  // output centres fall between f
   const std::vector<std::uint8_t> images = noise(1, source);
   ImageTransform half;
   half.xx = half.yy = 2;
-  const Values got = run(images, source, {half}, 4, 4);
+  const Values got = input(images, source, {half}, 4, 4);
   for (std::size_t h = 0; h < 4; ++h)
     for (std::size_t w = 0; w < 4; ++w) {
       const std::size_t i = 2 * h * 8 + 2 * w;
@@ -91,7 +91,7 @@ TEST_P(InputTest, OutsideIsBlack) {
   const std::vector<std::uint8_t> images(64, 255);
   ImageTransform right;
   right.x0 = 4.5f;  // output column w shows source column w + 4.5
-  const Values got = run(images, 8, {right}, 8, 8);
+  const Values got = input(images, 8, {right}, 8, 8);
   const double white = (1 - 0.485) / 0.229, black = (0 - 0.485) / 0.229;
   EXPECT_NEAR(got[2], white, 8 * kEps);
   EXPECT_NEAR(got[3], (white + black) / 2, 8 * kEps);  // half over the edge
@@ -99,14 +99,14 @@ TEST_P(InputTest, OutsideIsBlack) {
   EXPECT_NEAR(got[7], black, 8 * kEps);
   ImageTransform away;
   away.x0 = 1e9f, away.y0 = -1e9f;  // no pixel index holds this
-  const Values nothing = run(images, 8, {away}, 8, 8);
+  const Values nothing = input(images, 8, {away}, 8, 8);
   for (std::size_t i = 0; i < 64; ++i) ASSERT_NEAR(nothing[i], black, 8 * kEps);
 }
 
 TEST_P(InputTest, ContrastTurnsAboutTheMiddleAndClamps) {
   ImageTransform strong, weak;
   strong.contrast = 1.5f, weak.contrast = 0.5f;
-  const Values got = run({0, 51, 204, 255, 0, 51, 204, 255}, 2, {strong, weak}, 2, 2);
+  const Values got = input({0, 51, 204, 255, 0, 51, 204, 255}, 2, {strong, weak}, 2, 2);
   const double expected[2][4] = {{0, 0.05, 0.95, 1}, {0.25, 0.35, 0.65, 0.75}};
   for (std::size_t n = 0; n < 2; ++n)
     for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(got[n * 12 + i], (expected[n][i] - 0.485) / 0.229, 8 * kEps);
@@ -129,8 +129,7 @@ TEST_P(InputTest, RefusesViewsThatAreNoInput) {
   const Array<std::uint8_t> pixels(device(), noise(1, 8));
   const Array<ImageTransform> moves(device(), std::vector<ImageTransform>(1));
   const Tensor y(device(), {1, 4, 8, 8}, {device().layout(Use::kInput)});
-  expect_error([&] { device().images_to_input(pixels.data(), 8, moves.data(), InputNormalization{}, y.view()); },
-               "images_to_input");
+  expect_refused(device(), op::ImagesToInput{.images = pixels, .source = 8, .transforms = moves, .y = y});
 }
 
 RUN_ON_DEVICES(InputTest);

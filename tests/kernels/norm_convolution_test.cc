@@ -1,4 +1,5 @@
 // Batch norm, ReLU and convolution in one, against the three of them in float64, on the devices that have it.
+#include "kernels/cpu/convolutions.h"
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/cpu/product.h"
 #include "tests/kernels/op_case.h"
@@ -80,11 +81,12 @@ struct Data {
 
 class NormConvolutionTest : public OpTest {
  protected:
-  static constexpr std::int64_t kAfterX = 32, kBeforeY = 32, kAfterY = 16;  // channels beside x and y
-
   // Every case in fp32 and a part of them in other precisions, where the device has a fused form of it.
-  void for_each_case(const std::function<void(const ConvolutionShape&, NormConvolution&)>& body) {
-    int made = 0;
+  // body(shape, kernel_of), where kernel_of makes the device's kernel of an operation, or one for the other way in
+  // which a CPU multiplies bf16.
+  template <class Body>
+  void for_each_case(const Body& body) {
+    int taken = 0;
     for (const Precision precision : {Precision::kFloat32, Precision::kTensorFloat32, Precision::kBFloat16}) {
       if (!device().why_not(precision).empty()) {
         continue;
@@ -94,30 +96,43 @@ class NormConvolutionTest : public OpTest {
         if (precision != Precision::kFloat32 && shape.out_channels < 48 && shape.input.c < 128) {
           continue;  // a pair of vectors and an odd one is enough
         }
-        for (const auto& convolution : forms_of(shape)) {
-          ++made;
-          body(shape, *convolution);
+        if (why_not_fused(shape).empty()) {
+          ++taken;
+          body(shape, [&](const auto& operation) { return prepared(device(), operation); });
+          if (auto* host = dynamic_cast<CpuDevice*>(&device()); host && precision == Precision::kBFloat16) {
+            body(shape, [&](const auto& operation) {
+              std::string why_not;
+              return cpu::make_norm_convolution(host->team(), operation, !cpu::kMultipliesBFloat16, &why_not);
+            });
+          }
         }
       }
     }
-    if (made == 0) {
+    if (taken == 0) {
       GTEST_SKIP() << "this device has no fused batch norm and convolution";
     }
   }
-  // The device's own, and the other way in which a CPU multiplies bf16.
-  std::vector<std::unique_ptr<NormConvolution>> forms_of(const ConvolutionShape& shape) {
-    std::vector<std::unique_ptr<NormConvolution>> forms;
-    std::string why_not;
-    forms.push_back(device().make_norm_convolution(shape, {0, shape.input.c + kAfterX},
-                                                   {kBeforeY, kBeforeY + shape.out_channels + kAfterY}, &why_not));
-    EXPECT_EQ(forms.back() == nullptr, !why_not.empty()) << shape.describe() << ": " << why_not;
-    if (shape.precision == Precision::kBFloat16 && device().info().name == "cpu") {
-      const Layout layout = device().layout(Use::kStack);
-      forms.push_back(make_cpu_norm_convolution(shape, layout, layout == Layout::kSlabs16 ? 16 : 8,
-                                                device().info().threads, !cpu::kMultipliesBFloat16, &why_not));
+  // The device's reasons where it has no fused form of these channels in a stack, else empty.
+  std::string why_not_fused(const ConvolutionShape& shape) {
+    const auto stack = [&](Shape of, std::int64_t begin, std::int64_t channels) {
+      of.c = begin + channels + 16;
+      return densetree::Tensor(make_view(nullptr, of, device().layout(Use::kStack), type_of(shape)))
+          .slice(begin, channels);
+    };
+    std::vector<Refusal> refusals;
+    const auto kernel = device().prepare(op::NormConvolution{.shape = shape,
+                                                             .x = stack(shape.input, 0, shape.input.c),
+                                                             .affine = {},
+                                                             .w = {},
+                                                             .y = stack(shape.output(), 32, shape.out_channels)},
+                                         &refusals);
+    std::string reasons;
+    for (const Refusal& refusal : refusals) {
+      EXPECT_FALSE(refusal.implementation.empty() || refusal.reason.empty()) << shape.describe();
+      reasons += refusal.reason + "; ";
     }
-    std::erase(forms, nullptr);
-    return forms;
+    EXPECT_EQ(kernel == nullptr, !reasons.empty()) << shape.describe() << ": " << reasons;
+    return kernel ? "" : reasons;
   }
   // What every device with a fused form has it in.
   Precision reduced_where_there() const {
@@ -128,7 +143,7 @@ class NormConvolutionTest : public OpTest {
     Floats mean, rstd, gamma, beta;
     DeviceAffine(Device& device, const reference::AffineValues& a)
         : mean(device, a.mean), rstd(device, a.rstd), gamma(device, a.gamma), beta(device, a.beta) {}
-    Affine get() const { return {mean.data(), rstd.data(), gamma.data(), beta.data()}; }
+    op::Affine get() const { return {mean, rstd, gamma, beta}; }
   };
   Placement slab(std::int64_t before, std::int64_t after, DType type = DType::kFloat32) {
     return {device().layout(Use::kStack), before, after, type};
@@ -136,19 +151,24 @@ class NormConvolutionTest : public OpTest {
 };
 
 TEST_P(NormConvolutionTest, ForwardWithStatisticsAndKept) {
-  for_each_case([&](const ConvolutionShape& shape, NormConvolution& made) {
+  for_each_case([&](const ConvolutionShape& shape, const auto& kernel_of) {
     const Data d(shape);
     const std::int64_t out = shape.out_channels;
     const DType type = type_of(shape);
-    const Tensor x(device(), shape.input, slab(0, kAfterX, type), d.x),
-        y(device(), shape.output(), slab(kBeforeY, kAfterY, type));
+    const Tensor x(device(), shape.input, slab(0, 32, type), d.x), y(device(), shape.output(), slab(32, 16, type));
     const Tensor z(device(), shape.input, slab(0, 0, type));
     const Floats w(device(), d.w), mean(device(), out), variance(device(), out), rstd(device(), out);
     const DeviceAffine affine(device(), d.affine);
-    const Workspace workspace(device(), made.workspace_bytes());
-    const Statistics statistics{mean.data(), variance.data(), rstd.data()};
-    made.forward(x.view(), affine.get(), w.data(), y.view(), {kBatchNormEps, statistics, z.view()}, workspace.data());
-    device().synchronize();
+    const op::NormConvolution operation{.shape = shape,
+                                        .x = x,
+                                        .affine = affine.get(),
+                                        .w = w,
+                                        .y = y,
+                                        .eps = kBatchNormEps,
+                                        .statistics = {mean, variance, rstd},
+                                        .z = z};
+    const auto kernel = kernel_of(operation);
+    run(device(), *kernel, operation);
 
     const std::string name = name_of_case(shape);
     const Values expected = reference::convolution_forward(shape, d.z, d.w);
@@ -166,19 +186,20 @@ TEST_P(NormConvolutionTest, ForwardWithStatisticsAndKept) {
     x.expect_unchanged();
 
     // Without what is not asked for, the same y.
-    const Tensor again(device(), shape.output(), slab(kBeforeY, kAfterY, type));
-    made.forward(x.view(), affine.get(), w.data(), again.view(), {}, workspace.data());
+    const Tensor again(device(), shape.output(), slab(32, 16, type));
+    run(device(), *kernel,
+        op::NormConvolution{.shape = shape, .x = x, .affine = affine.get(), .w = w, .y = again, .eps = kBatchNormEps});
     EXPECT_EQ(again.read(), y.read()) << name;
   });
 }
 
 TEST_P(NormConvolutionTest, Backward) {
-  for_each_case([&](const ConvolutionShape& shape, NormConvolution& made) {
+  for_each_case([&](const ConvolutionShape& shape, const auto& kernel_of) {
     const Data d(shape);
     const std::string name = name_of_case(shape);
     const std::int64_t channels = shape.input.c;
     const Values dz = reference::convolution_backward_data(shape, d.dy, d.w);
-    const Values passed = reference::relu_gradient(shape.input, dz, d.x, d.affine, true);
+    const Values passed = reference::relu_gradient(shape.input, dz, d.x, d.affine);
     const auto expected = reference::affine_backward(shape.input, passed, d.x, d.affine);
     const Values dw = reference::convolution_backward_weights(shape, d.z, d.dy);
     const Values dw_scale = reference::convolution_backward_weights(
@@ -198,16 +219,25 @@ TEST_P(NormConvolutionTest, Backward) {
     const double of_dz = device().info().name == "cpu" ? 0 : multiplied(shape.precision);
     const Floats w(device(), d.w);
     const DeviceAffine affine(device(), d.affine);
-    const Workspace workspace(device(), made.workspace_bytes());
     for (const bool kept : {false, true}) {
       for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
         const bool adds = mode == GradMode::kAccumulate;
         const Tensor s(device(), shape.input, slab(0, 16, type), d.s);
         const Floats got_dw(device(), shape.weights()), dgamma(device(), channels), dbeta(device(), channels);
         const Array<double> sum(device(), Values(channels, 0.25)), xhat(device(), Values(channels, -0.5));
-        made.backward(x.view(), affine.get(), w.data(), dy.view(), kept ? z.view() : View{}, mode, s.view(),
-                      {{sum.data(), xhat.data()}, got_dw.data(), dgamma.data(), dbeta.data()}, workspace.data());
-        device().synchronize();
+        const op::NormConvolutionGradient operation{.shape = shape,
+                                                    .x = x,
+                                                    .affine = affine.get(),
+                                                    .w = w,
+                                                    .dy = dy,
+                                                    .z = kept ? z.view() : View{},
+                                                    .mode = mode,
+                                                    .s = s,
+                                                    .sums = {sum, xhat},
+                                                    .dw = got_dw,
+                                                    .dgamma = dgamma,
+                                                    .dbeta = dbeta};
+        run(device(), *kernel_of(operation), operation);
 
         const std::string what = fmt::format("{}{}{}", name, kept ? ", z kept" : "", adds ? ", adding" : "");
         const double before = adds ? 1 : 0;
@@ -234,9 +264,7 @@ TEST_P(NormConvolutionTest, Backward) {
 TEST_P(NormConvolutionTest, KeepingChangesNoBit) {
   ConvolutionShape shape = convolution({3, 32, 9, 8}, 32, 3);
   shape.precision = reduced_where_there();
-  std::string why_not;
-  const auto made = device().make_norm_convolution(shape, {0, 32}, {0, 32}, &why_not);
-  if (!made) {
+  if (const std::string why_not = why_not_fused(shape); !why_not.empty()) {
     GTEST_SKIP() << why_not;
   }
   const DType type = type_of(shape);
@@ -245,16 +273,30 @@ TEST_P(NormConvolutionTest, KeepingChangesNoBit) {
   const Tensor z(device(), shape.input, slab(0, 0, type)), dy(device(), shape.output(), slab(0, 0, type), d.dy);
   const Floats w(device(), d.w);
   const DeviceAffine affine(device(), d.affine);
-  const Workspace workspace(device(), made->workspace_bytes());
-  made->forward(x.view(), affine.get(), w.data(), y.view(), {kBatchNormEps, {}, z.view()}, workspace.data());
+  run(device(), op::NormConvolution{
+                    .shape = shape, .x = x, .affine = affine.get(), .w = w, .y = y, .eps = kBatchNormEps, .z = z});
+  std::unique_ptr<Kernel> kernel;  // the same for both
   std::vector<Values> results;
   for (const View& kept : {View{}, z.view()}) {
     const Tensor s(device(), shape.input, slab(0, 0, type));
     const Floats dw(device(), shape.weights()), dgamma(device(), shape.input.c), dbeta(device(), shape.input.c);
     const Array<double> sum(device(), static_cast<std::size_t>(shape.input.c)),
         xhat(device(), static_cast<std::size_t>(shape.input.c));
-    made->backward(x.view(), affine.get(), w.data(), dy.view(), kept, GradMode::kOverwrite, s.view(),
-                   {{sum.data(), xhat.data()}, dw.data(), dgamma.data(), dbeta.data()}, workspace.data());
+    const op::NormConvolutionGradient operation{.shape = shape,
+                                                .x = x,
+                                                .affine = affine.get(),
+                                                .w = w,
+                                                .dy = dy,
+                                                .z = kept,
+                                                .s = s,
+                                                .sums = {sum, xhat},
+                                                .dw = dw,
+                                                .dgamma = dgamma,
+                                                .dbeta = dbeta};
+    if (!kernel) {
+      kernel = prepared(device(), operation);
+    }
+    run(device(), *kernel, operation);
     for (const Values& part : {s.read(), dw.read(), dgamma.read(), dbeta.read(), sum.read(), xhat.read()}) {
       results.push_back(part);
     }
@@ -268,24 +310,23 @@ TEST_P(NormConvolutionTest, RefusesWhatItWasNotMadeFor) {
   ConvolutionShape shape = convolution({2, 32, 9, 8}, 32, 3);
   shape.training = false;
   shape.precision = reduced_where_there();
-  std::string why_not;
-  const auto made = device().make_norm_convolution(shape, {0, 32}, {0, 32}, &why_not);
-  if (!made) {
+  if (const std::string why_not = why_not_fused(shape); !why_not.empty()) {
     GTEST_SKIP() << why_not;
   }
   const DType type = type_of(shape);
   const Tensor x(device(), shape.input, slab(0, 0, type)), y(device(), shape.output(), slab(0, 0, type)),
       other(device(), {2, 32, 9, 7}, slab(0, 0, type));
-  expect_error([&] { made->forward(other.view(), {}, nullptr, y.view(), {}, nullptr); }, "its input is (2, 32, 9, 7)");
-  expect_error([&] { made->forward(x.view(), {}, nullptr, other.view(), {}, nullptr); }, "its output is (2, 32, 9, 7)");
-  expect_error(
-      [&] {
-        made->forward(x.view(), {}, nullptr, y.view(), {1e-5f, {}, other.view()}, nullptr);
-      },
-      "what is kept of its input is (2, 32, 9, 7)");
-  expect_error(
-      [&] { made->backward(x.view(), {}, nullptr, y.view(), View{}, GradMode::kOverwrite, x.view(), {}, nullptr); },
-      "prepared for inference");
+  const auto kernel = prepared(device(), op::NormConvolution{.shape = shape, .x = x, .affine = {}, .w = {}, .y = y});
+  const auto expect_refusal = [&](const Tensor& input, const Tensor& output, const View& z, const std::string& reason) {
+    const op::NormConvolution operation{.shape = shape, .x = input, .affine = {}, .w = {}, .y = output, .z = z};
+    expect_error([&] { run(device(), *kernel, operation); }, reason);
+  };
+  expect_refusal(other, y, {}, "its input is (2, 32, 9, 7)");
+  expect_refusal(x, other, {}, "its output is (2, 32, 9, 7)");
+  expect_refusal(x, y, other.view(), "what is kept of its input is (2, 32, 9, 7)");
+  op::NormConvolutionGradient gradient{};
+  gradient.shape = shape, gradient.x = x, gradient.dy = y, gradient.s = x;
+  expect_error([&] { run(device(), gradient); }, "prepared for inference");
 }
 
 RUN_ON_DEVICES(NormConvolutionTest);

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 #include <map>
-#include <memory>
 #include <random>
 
 #include "kernels/core/bfloat16.h"
@@ -229,6 +228,32 @@ void Tensor::expect_unchanged() const {
   EXPECT_TRUE(storage() == before_) << "an operation wrote a tensor that it only reads";
 }
 
+// ---- Operations ----------------------------------------------------------------------------------
+
+std::unique_ptr<Kernel> prepared(Device& device, const Operation& operation) {
+  std::vector<Refusal> refusals;
+  auto kernel = device.prepare(operation, &refusals);
+  std::string reasons;
+  for (const Refusal& refusal : refusals) {
+    reasons += fmt::format("; {}: {}", refusal.implementation, refusal.reason);
+  }
+  check(kernel != nullptr, "{}: nothing computes it{}", name_of(operation), reasons);
+  return kernel;
+}
+
+void run(Device& device, Kernel& kernel, const Operation& operation) {
+  if (kernel.workspace_bytes() == 0) {
+    return kernel.run(operation, nullptr);
+  }
+  const Memory workspace(device, kernel.workspace_bytes());
+  kernel.run(operation, workspace.data());
+  workspace.expect_guards();
+}
+
+void run(Device& device, const Operation& operation) {
+  run(device, *prepared(device, operation), operation);
+}
+
 // ---- Comparison ----------------------------------------------------------------------------------
 
 void expect_close(const Values& actual, const Values& expected, const Values& tolerance, const std::string& what) {
@@ -265,6 +290,10 @@ void expect_error(const std::function<void()>& call, const std::string& word) {
     EXPECT_NE(std::string(error.what()).find(word), std::string::npos)
         << "the message is '" << error.what() << "' and does not say '" << word << "'";
   }
+}
+
+void expect_refused(Device& device, const Operation& operation) {
+  expect_error([&] { run(device, operation); }, fmt::format("{}: ", name_of(operation)));
 }
 
 // ---- Gradients -----------------------------------------------------------------------------------

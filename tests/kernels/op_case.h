@@ -4,7 +4,7 @@
 //   TEST_P(PoolingTest, Average) {
 //     Tensor x(device(), shape, {Layout::kSlabs16, 8, 4}, values);     // a slice with 8 channels before and 4 after
 //     Tensor y(device(), out_shape, {Layout::kSlabs16});
-//     device().average_pool(x.view(), 2, y.view());
+//     run(device(), op::AveragePool{.kernel = 2, .x = x, .y = y});
 //     expect_close(y.read(), expected, tolerance);
 //     y.expect_clean();
 //   }
@@ -18,6 +18,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -81,6 +82,7 @@ class Array {
   Array(Device& device, const std::vector<T>& values) : Array(device, values.size()) { memory_.upload(values.data()); }
 
   T* data() const { return static_cast<T*>(memory_.data()); }
+  operator densetree::Array<T>() const { return {data(), static_cast<std::int64_t>(count_)}; }
   std::vector<T> read() const {
     std::vector<T> values(count_);
     memory_.download(values.data());
@@ -121,6 +123,7 @@ class Tensor {
   Tensor(Device& device, const Shape& shape, const Placement& placement, const Values& nchw);
 
   const View& view() const { return view_; }
+  operator densetree::Tensor() const { return view_; }
   View slice(std::int64_t begin, std::int64_t count) const { return view_.slice(begin, count); }
   void write(const Values& nchw);
   Values read() const;
@@ -139,12 +142,13 @@ class Tensor {
   View view_;
 };
 
-// Workspace of exactly that many bytes between guards, full of NaN.
-class Workspace : public Memory {
- public:
-  Workspace(Device& device, std::size_t bytes) : Memory(device, bytes) {}
-  ~Workspace() { expect_guards(); }
-};
+// ---- Operations -----------------------------------------------------------------------------------
+// The device's kernel for it. Throws Error with the refusals where there is none.
+std::unique_ptr<Kernel> prepared(Device& device, const Operation& operation);
+// In a workspace of exactly the bytes that the kernel asks for, full of NaN; checks that it kept to them. Waits only
+// where there is such.
+void run(Device& device, Kernel& kernel, const Operation& operation);
+void run(Device& device, const Operation& operation);
 
 // ---- Comparison -----------------------------------------------------------------------------------
 // |actual − expected| <= tolerance + tiny for each element; NaN equals NaN alone. One message names the worst element.
@@ -153,6 +157,8 @@ void expect_close(const Values& actual, const Values& expected, double tolerance
 
 // That `call` throws Error with a message that contains `word`.
 void expect_error(const std::function<void()>& call, const std::string& word);
+// That running it throws Error, and that the message says of which operation.
+void expect_refused(Device& device, const Operation& operation);
 
 // ---- Gradients ------------------------------------------------------------------------------------
 // (f(x + h·d) − f(x − h·d)) / 2h, x ± h·d rounded to fp32 as a device would see it.

@@ -18,6 +18,10 @@ std::vector<MaxPooling> max_cases() {
   return all;
 }
 
+op::Window window_of(const MaxPooling& p) {
+  return {p.kernel, p.stride, p.padding};
+}
+
 std::string describe(const MaxPooling& p, const Placement& from, const Placement& to) {
   return fmt::format("{}x{} stride {} padding {} of ({}, {}, {}, {}), {} to {}", p.kernel, p.kernel, p.stride,
                      p.padding, p.input.n, p.input.c, p.input.h, p.input.w, from.describe(), to.describe());
@@ -57,13 +61,13 @@ TEST_P(PoolingTest, MaxForwardAndBackward) {
     for (const auto& [from, to] : pairs()) {
       SCOPED_TRACE(describe(p, from, to));
       const Tensor input(device(), p.input, from, x), output(device(), p.output(), to);
-      const Array<std::uint8_t> choice(device(), Device::choice_bytes(p.output()));
-      device().max_pool(input.view(), p.kernel, p.stride, p.padding, output.view(), choice.data());
+      const Array<std::uint8_t> argmax(device(), op::argmax_bytes(p.output()));
+      run(device(), op::MaxPool{.window = window_of(p), .x = input, .y = output, .argmax = argmax});
       EXPECT_EQ(output.read(), expected);
       output.expect_clean();
 
       const Tensor gradient(device(), p.output(), to, dy), dx(device(), p.input, from);
-      device().max_pool_backward(gradient.view(), choice.data(), p.kernel, p.stride, p.padding, dx.view());
+      run(device(), op::MaxPoolGradient{.window = window_of(p), .dy = gradient, .argmax = argmax, .dx = dx});
       expect_close(dx.read(), reference::max_pool_backward(p, dy, winner), tolerance, "dx, first of equals wins");
       dx.expect_clean();
       input.expect_unchanged();
@@ -72,12 +76,12 @@ TEST_P(PoolingTest, MaxForwardAndBackward) {
   }
 }
 
-TEST_P(PoolingTest, MaxWithoutChoice) {
+TEST_P(PoolingTest, MaxWithoutArgmax) {
   const MaxPooling p{{2, 24, 7, 5}, 3, 2, 1};
   const Values x = with_ties(p.input);
   const Tensor input(device(), p.input, {device().layout(Use::kSpatial)}, x);
   const Tensor output(device(), p.output(), {device().layout(Use::kStack)});
-  device().max_pool(input.view(), p.kernel, p.stride, p.padding, output.view(), nullptr);
+  run(device(), op::MaxPool{.window = window_of(p), .x = input, .y = output});
   EXPECT_EQ(output.read(), reference::max_pool(p, x));
 }
 
@@ -87,12 +91,12 @@ TEST_P(PoolingTest, MaxIgnoresPaddingAndKeepsExtremes) {
   const Placement place{device().layout(Use::kSpatial)};
   for (const Values& x : {low, none}) {
     const Tensor input(device(), p.input, place, rounded(x)), output(device(), p.output(), place);
-    const Array<std::uint8_t> choice(device(), Device::choice_bytes(p.output()));
-    device().max_pool(input.view(), 3, 2, 1, output.view(), choice.data());
+    const Array<std::uint8_t> argmax(device(), op::argmax_bytes(p.output()));
+    run(device(), op::MaxPool{.window = window_of(p), .x = input, .y = output, .argmax = argmax});
     EXPECT_EQ(output.read(), Values(4 * 16, static_cast<float>(x[0]))) << "zeros of the padding must not win";
     // The winner has to be an input, also where all are -inf: a window's first one inside the image.
     const Tensor dy(device(), p.output(), place, Values(4 * 16, 1.0)), dx(device(), p.input, place);
-    device().max_pool_backward(dy.view(), choice.data(), 3, 2, 1, dx.view());
+    run(device(), op::MaxPoolGradient{.window = window_of(p), .dy = dy, .argmax = argmax, .dx = dx});
     const Values got = dx.read();
     EXPECT_EQ(std::accumulate(got.begin(), got.end(), 0.0), 4.0 * 16) << "no gradient is lost";
   }
@@ -105,8 +109,8 @@ TEST_P(PoolingTest, MaxShowsNaN) {
   x[reference::at(p.input, 0, 1, 3, 3)] = NAN;  // last of its window
   const Placement place{device().layout(Use::kSpatial)};
   const Tensor input(device(), p.input, place, x), output(device(), p.output(), place);
-  const Array<std::uint8_t> choice(device(), Device::choice_bytes(p.output()));
-  device().max_pool(input.view(), 2, 2, 0, output.view(), choice.data());
+  const Array<std::uint8_t> argmax(device(), op::argmax_bytes(p.output()));
+  run(device(), op::MaxPool{.window = window_of(p), .x = input, .y = output, .argmax = argmax});
   const Values y = output.read();
   EXPECT_TRUE(std::isnan(y[0])) << "as torch; a diverged network has to show";
   EXPECT_TRUE(std::isnan(y[reference::at(p.output(), 0, 1, 1, 1)]));
@@ -117,15 +121,15 @@ TEST_P(PoolingTest, MaxGradientIsAFiniteDifference) {
   const MaxPooling p{{2, 24, 7, 5}, 3, 2, 1};
   const Values x = without_ties(p.input), dy = random_values(p.output().elements(), 3);
   const Placement from{device().layout(Use::kSpatial)}, to{device().layout(Use::kStack)};
-  const Array<std::uint8_t> choice(device(), Device::choice_bytes(p.output()));
+  const Array<std::uint8_t> argmax(device(), op::argmax_bytes(p.output()));
   const auto value = [&](const Values& moved) {
     const Tensor input(device(), p.input, from, moved), output(device(), p.output(), to);
-    device().max_pool(input.view(), 3, 2, 1, output.view(), choice.data());
+    run(device(), op::MaxPool{.window = window_of(p), .x = input, .y = output, .argmax = argmax});
     return dot(dy, output.read());
   };
   value(x);
   const Tensor gradient(device(), p.output(), to, dy), dx(device(), p.input, from);
-  device().max_pool_backward(gradient.view(), choice.data(), 3, 2, 1, dx.view());
+  run(device(), op::MaxPoolGradient{.window = window_of(p), .dy = gradient, .argmax = argmax, .dx = dx});
   expect_directional(value, x, dx.read(), 0.05, 1e-4, "dx");
 }
 
@@ -141,12 +145,12 @@ TEST_P(PoolingTest, Average) {
       for (const auto& [from, to] : pairs()) {
         SCOPED_TRACE(describe({shape, kernel, kernel, 0}, from, to));
         const Tensor input(device(), shape, from, x), output(device(), out, to);
-        device().average_pool(input.view(), kernel, output.view());
+        run(device(), op::AveragePool{.kernel = kernel, .x = input, .y = output});
         expect_close(output.read(), reference::average_pool(shape, kernel, x), times(scale, 2 * kEps), "y");
         output.expect_clean();
         input.expect_unchanged();
         const Tensor gradient(device(), out, to, dy), dx(device(), shape, from);
-        device().average_pool_backward(gradient.view(), kernel, dx.view());
+        run(device(), op::AveragePoolGradient{.kernel = kernel, .dy = gradient, .dx = dx});
         expect_close(dx.read(), expected_dx, times(reference::absolute(expected_dx), kEps), "dx");
         dx.expect_clean();
         gradient.expect_unchanged();
@@ -161,17 +165,18 @@ TEST_P(PoolingTest, GlobalAverage) {
     const Values x = random_values(shape.elements(), 1), dy = random_values(shape.n * shape.c, 2);
     const Values scale = reference::global_average_pool(shape, reference::absolute(x));
     const Values expected_dx = reference::global_average_pool_backward(shape, dy);
-    const Floats gradient(device(), dy);
+    const Tensor gradient(device(), {shape.n, shape.c}, {}, dy);
     std::vector<Placement> places = placements(device(), Use::kStack);
     places.push_back({device().layout(Use::kSpatial)});
     for (const Placement& place : places) {
       SCOPED_TRACE(describe({shape, 1, 1, 0}, place, place));
       const Tensor input(device(), shape, place, x), dx(device(), shape, place);
-      const Floats y(device(), shape.n * shape.c);
-      device().global_average_pool(input.view(), y.data());
+      const Tensor y(device(), {shape.n, shape.c}, {});
+      run(device(), op::GlobalAveragePool{.x = input, .y = y});
       expect_close(y.read(), reference::global_average_pool(shape, x), times(scale, 2 * kEps), "y");
+      y.expect_clean();
       input.expect_unchanged();
-      device().global_average_pool_backward(gradient.data(), dx.view());
+      run(device(), op::GlobalAveragePoolGradient{.dy = gradient, .dx = dx});
       expect_close(dx.read(), expected_dx, times(reference::absolute(expected_dx), kEps), "dx");
       dx.expect_clean();
     }
@@ -185,20 +190,20 @@ TEST_P(PoolingTest, AverageGradientsAreFiniteDifferences) {
                global_dy = random_values(shape.n * shape.c, 3);
   const Placement place{device().layout(Use::kStack)};
   const Tensor dx(device(), shape, place), gradient(device(), out, place, dy);
-  device().average_pool_backward(gradient.view(), 2, dx.view());
+  run(device(), op::AveragePoolGradient{.kernel = 2, .dy = gradient, .dx = dx});
   const auto average = [&](const Values& moved) {
     const Tensor input(device(), shape, place, moved), output(device(), out, place);
-    device().average_pool(input.view(), 2, output.view());
+    run(device(), op::AveragePool{.kernel = 2, .x = input, .y = output});
     return dot(dy, output.read());
   };
   expect_directional(average, x, dx.read(), 0.5, 1e-5, "average pool");
 
-  device().global_average_pool_backward(Floats(device(), global_dy).data(), dx.view());
-  device().synchronize();
+  const Tensor global_gradient(device(), {shape.n, shape.c}, {}, global_dy);
+  run(device(), op::GlobalAveragePoolGradient{.dy = global_gradient, .dx = dx});
   const auto global = [&](const Values& moved) {
     const Tensor input(device(), shape, place, moved);
-    const Floats y(device(), shape.n * shape.c);
-    device().global_average_pool(input.view(), y.data());
+    const Tensor y(device(), {shape.n, shape.c}, {});
+    run(device(), op::GlobalAveragePool{.x = input, .y = y});
     return dot(global_dy, y.read());
   };
   expect_directional(global, x, dx.read(), 0.5, 1e-5, "global average pool");
@@ -208,12 +213,12 @@ TEST_P(PoolingTest, RefusesWrongShapes) {
   const Placement place{device().layout(Use::kStack)};
   const Tensor x(device(), {2, 16, 8, 8}, place), same(device(), {2, 16, 8, 8}, place);
   const Tensor channels(device(), {2, 24, 4, 4}, place);
-  const Array<std::uint8_t> choice(device(), Device::choice_bytes({2, 24, 8, 8}));
+  const Array<std::uint8_t> argmax(device(), op::argmax_bytes({2, 24, 8, 8}));
   for (const Tensor* y : {&same, &channels}) {
-    expect_error([&] { device().max_pool(x.view(), 2, 2, 0, y->view(), choice.data()); }, "max_pool");
-    expect_error([&] { device().max_pool_backward(y->view(), choice.data(), 2, 2, 0, x.view()); }, "max_pool_backward");
-    expect_error([&] { device().average_pool(x.view(), 2, y->view()); }, "average_pool");
-    expect_error([&] { device().average_pool_backward(y->view(), 2, x.view()); }, "average_pool_backward");
+    expect_refused(device(), op::MaxPool{.window = {2, 2, 0}, .x = x, .y = *y, .argmax = argmax});
+    expect_refused(device(), op::MaxPoolGradient{.window = {2, 2, 0}, .dy = *y, .argmax = argmax, .dx = x});
+    expect_refused(device(), op::AveragePool{.kernel = 2, .x = x, .y = *y});
+    expect_refused(device(), op::AveragePoolGradient{.kernel = 2, .dy = *y, .dx = x});
   }
 }
 

@@ -132,11 +132,11 @@ Values affine_relu(const Shape& shape, const Values& x, const AffineValues& affi
   return y;
 }
 
-Values relu_gradient(const Shape& shape, const Values& dy, const Values& x, const AffineValues& affine, bool relu) {
+Values relu_gradient(const Shape& shape, const Values& dy, const Values& x, const AffineValues& affine) {
   const Values z = affine_relu(shape, x, affine, false);
   Values dz = dy;
   for (std::size_t i = 0; i < dz.size(); ++i) {
-    if (relu && z[i] <= 0) dz[i] = 0;
+    if (z[i] <= 0) dz[i] = 0;
   }
   return dz;
 }

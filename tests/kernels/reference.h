@@ -1,6 +1,6 @@
-// What every operation of kernels/device.h should compute, in float64 over dense NCHW vectors.
+// What every operation of kernels/operations.h should compute, in float64 over dense NCHW vectors.
 //
-// The loops follow the formulas of METHOD.md, device.h and PyTorch's documentation word for word, with no thought
+// The loops follow the formulas of METHOD.md, operations.h and PyTorch's documentation word for word, with no thought
 // for speed, and share no code with the devices: they are what a device is held against. They are themselves
 // checked by finite differences and against constants from PyTorch in reference_test.cc.
 #pragma once
@@ -37,7 +37,7 @@ struct BatchNormGradient {
 BatchNormGradient batch_norm_relu_backward(const Shape& shape, const Values& dy, const Values& x, const Values& gamma,
                                            const Values& beta, double eps, bool relu);
 
-// ---- The same in the factored form of device.h.
+// ---- The same in the factored form of operations.h.
 struct ChannelStatistics {
   Values mean, variance, rstd;  // variance biased
 };
@@ -48,7 +48,7 @@ struct AffineValues {
 };
 Values affine_relu(const Shape& shape, const Values& x, const AffineValues& affine, bool relu);
 // dy where the clamp let through, else 0.
-Values relu_gradient(const Shape& shape, const Values& dy, const Values& x, const AffineValues& affine, bool relu);
+Values relu_gradient(const Shape& shape, const Values& dy, const Values& x, const AffineValues& affine);
 struct AffineGradient {
   Values s, s_sum, s_xhat, dgamma, dbeta;  // what this consumer alone adds to S, Σ S and Σ S·x̂
 };

@@ -140,17 +140,23 @@ TEST_P(ReplayTest, DoesWhatTheWorkDoesFromWhatIsInMemory) {
   const AdamScalars none(AdamStep{});
   const Array<AdamScalars> scalars(device(), std::vector{none});
   const Array<double> norm(device(), 1);
-  const Memory workspace(device(), device().reduction_bytes(1));
   const Floats g(device(), random_values(kCount, 1));
   struct State {
     Floats m, v, w;
     State(Device& d) : m(d, Values(kCount, 0.0)), v(d, Values(kCount, 0.0)), w(d, random_values(kCount, 2)) {}
   };
   const State replayed(device()), called(device());
+  const op::L2Norm norm_of{.g = g, .norm = norm};
+  const auto take_norm = prepared(device(), norm_of);
+  const auto adam_on = [&](const State& state) {
+    return op::Adam{.scalars = scalars, .norm = norm, .g = g, .m = state.m, .v = state.v, .w = state.w};
+  };
+  const auto step_all = prepared(device(), adam_on(called));
+  const Memory workspace(device(), std::max(take_norm->workspace_bytes(), step_all->workspace_bytes()));
   const auto work_on = [&](const State& state) {
     return [&] {
-      device().l2_norm(g.data(), kCount, norm.data(), workspace.data());
-      device().adam(scalars.data(), norm.data(), kCount, g.data(), state.m.data(), state.v.data(), state.w.data());
+      take_norm->run(norm_of, workspace.data());
+      step_all->run(adam_on(state), workspace.data());
       device().fill(state.w.data() + kCount - 1, 0, sizeof(float));
     };
   };

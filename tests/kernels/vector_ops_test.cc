@@ -27,16 +27,19 @@ struct LinearData {
 };
 
 Values run_linear(Device& device, const LinearSize& s, const Values& x, const Values& w, const Values& b) {
-  const Floats x_device(device, x), w_device(device, w), b_device(device, b), y(device, s.n * s.l);
-  device.linear(x_device.data(), w_device.data(), b_device.data(), s.n, s.k, s.l, y.data());
+  const Tensor x_device(device, {s.n, s.k}, {}, x), y(device, {s.n, s.l}, {});
+  const Floats w_device(device, w), b_device(device, b);
+  run(device, op::Linear{.x = x_device, .w = w_device, .b = b_device, .y = y});
+  y.expect_clean();
   return y.read();
 }
 
 reference::LinearGradient run_linear_backward(Device& device, const LinearSize& s, const LinearData& d, bool with_dx) {
-  const Floats x(device, d.x), w(device, d.w), dy(device, d.dy);
-  const Floats dx(device, s.n * s.k), dw(device, s.l * s.k), db(device, s.l);
-  device.linear_backward(x.data(), w.data(), dy.data(), s.n, s.k, s.l, with_dx ? dx.data() : nullptr, dw.data(),
-                         db.data());
+  const Tensor x(device, {s.n, s.k}, {}, d.x), dy(device, {s.n, s.l}, {}, d.dy), dx(device, {s.n, s.k}, {});
+  const Floats w(device, d.w), dw(device, s.l * s.k), db(device, s.l);
+  const View to = with_dx ? dx.view() : View{};
+  run(device, op::LinearGradient{.x = x, .w = w, .dy = dy, .dx = to, .dw = dw, .db = db});
+  dx.expect_clean();
   return {dx.read(), dw.read(), db.read()};
 }
 
@@ -133,10 +136,14 @@ struct DeviceLoss {
   Values dz;
 };
 DeviceLoss run_loss(Device& device, const LossCase& c, const LossData& d, bool with_gradient = true) {
-  const Floats z(device, d.z), y(device, d.y), weights(device, d.weights), dz(device, c.n * c.l);
+  const Tensor z(device, {c.n, c.l}, {}, d.z), dz(device, {c.n, c.l}, {});
+  const Floats y(device, d.y), weights(device, d.weights);
   const Array<double> loss(device, 1);
-  device.loss(c.kind, z.data(), y.data(), c.weighted ? weights.data() : nullptr, c.n, c.l, loss.data(),
-              with_gradient ? dz.data() : nullptr);
+  op::Loss operation{.kind = c.kind, .z = z, .y = y, .loss = loss};
+  if (c.weighted) operation.positive_weights = weights;
+  if (with_gradient) operation.dz = dz;
+  run(device, operation);
+  dz.expect_clean();
   return {loss.read()[0], dz.read()};
 }
 
@@ -202,14 +209,13 @@ class AdamTest : public OpTest {
   double norm(const Values& g) const {
     const Floats gradient(device(), g);
     const Array<double> out(device(), 1);
-    const Workspace workspace(device(), device().reduction_bytes(1));
-    device().l2_norm(gradient.data(), static_cast<std::int64_t>(g.size()), out.data(), workspace.data());
+    run(device(), op::L2Norm{.g = gradient, .norm = out});
     return out.read()[0];
   }
-  void adam(const AdamStep& step, const double* norm, std::int64_t n, const float* g, float* m, float* v,
-            float* w) const {
+  void adam(const AdamStep& step, const densetree::Array<double>& norm, const Floats& g, const Floats& m,
+            const Floats& v, const Floats& w) const {
     const Array<AdamScalars> scalars(device(), std::vector{AdamScalars(step)});
-    device().adam(scalars.data(), norm, n, g, m, v, w);
+    run(device(), op::Adam{.scalars = scalars, .norm = norm, .g = g, .m = m, .v = v, .w = w});
   }
 };
 
@@ -261,7 +267,7 @@ TEST_P(AdamTest, OneStep) {
     const reference::AdamState expected = reference::adam(c.step, total, g, before);
     const Floats gradient(device(), g), m(device(), before.m), v(device(), before.v), w(device(), before.w);
     const Array<double> norm(device(), std::vector<double>{total});
-    adam(c.step, c.step.clip_norm > 0 ? norm.data() : nullptr, c.n, gradient.data(), m.data(), v.data(), w.data());
+    adam(c.step, c.step.clip_norm > 0 ? norm : densetree::Array<double>(), gradient, m, v, w);
     // m may cancel: its error, and with it the update's, scales with its parts.
     const Values parts = plus(reference::absolute(before.m), reference::absolute(g));
     expect_close(m.read(), expected.m, times(parts, 2 * kEps), c.name + " m");
@@ -286,7 +292,7 @@ TEST_P(AdamTest, ManyStepsFollowFloat64) {
   for (step.step = 1; step.step <= 100; ++step.step) {
     const Values g = random_values(n, 1000 + static_cast<unsigned>(step.step));
     const Floats gradient(device(), g);
-    adam(step, nullptr, n, gradient.data(), m.data(), v.data(), w.data());
+    adam(step, {}, gradient, m, v, w);
     device().synchronize();
     state = reference::adam(step, 0, g, state);
   }
@@ -298,7 +304,7 @@ TEST_P(AdamTest, VanishingGradientsDivideByEpsAlone) {
   AdamStep step;
   const Values g{1e-20f, 1e-12f, -1e-30f, 0}, zero(4, 0.0), w0{0, 1, 1, 1};
   const Floats gradient(device(), g), m(device(), zero), v(device(), zero), w(device(), w0);
-  adam(step, nullptr, 4, gradient.data(), m.data(), v.data(), w.data());
+  adam(step, {}, gradient, m, v, w);
   const reference::AdamState expected = reference::adam(step, 0, g, {zero, zero, w0});
   expect_close(w.read(), expected.w, Values{1e-21, kEps, kEps, 0}, "w");
 }
@@ -309,7 +315,7 @@ TEST_P(AdamTest, ClippingAZeroGradientChangesNothing) {
   const Values zero(3, 0.0), w0{1, -2, 3};
   const Floats gradient(device(), zero), m(device(), zero), v(device(), zero), w(device(), w0);
   const Array<double> norm(device(), std::vector<double>{0});
-  adam(step, norm.data(), 3, gradient.data(), m.data(), v.data(), w.data());
+  adam(step, norm, gradient, m, v, w);
   EXPECT_EQ(w.read(), w0);
   EXPECT_EQ(m.read(), zero);
 }
@@ -319,9 +325,9 @@ TEST_P(AdamTest, WithoutANormNothingIsClipped) {
   const Values g{3, -4}, zero(2, 0.0), w0{1, -2};
   const Floats gradient(device(), g), m(device(), zero), v(device(), zero), w(device(), w0), m2(device(), zero),
       v2(device(), zero), w2(device(), w0);
-  adam(step, nullptr, 2, gradient.data(), m.data(), v.data(), w.data());
+  adam(step, {}, gradient, m, v, w);
   step.clip_norm = 1;
-  adam(step, nullptr, 2, gradient.data(), m2.data(), v2.data(), w2.data());
+  adam(step, {}, gradient, m2, v2, w2);
   EXPECT_EQ(m.read(), m2.read());
   EXPECT_EQ(w.read(), w2.read());
 }

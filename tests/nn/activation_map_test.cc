@@ -48,7 +48,7 @@ TEST_P(FeaturesTest, KeepingThemTakesTheirOwnMemoryAtMost) {
   options.training = false, options.image_size = 64;
   const nn::ModelPlan plain(device(), options), keeps(device(), keeping(options));
   const Tensor& features = keeps.inference()->features;
-  const std::size_t bytes = storage_elements(features.shape, features.layout) * sizeof(float);
+  const std::size_t bytes = storage_elements(features.shape(), features.layout) * sizeof(float);
   EXPECT_LE(keeps.bytes(), plain.bytes() + bytes + Planner::kAlignment);
 }
 
@@ -59,10 +59,13 @@ TEST_P(FeaturesTest, AreTheFeatureMapInPlanarOrder) {
   const Shape shape = model->feature_shape();
   EXPECT_EQ(shape, (Shape{4, model->options().arch.features(), 2, 2}));
   const nn::Graph& graph = *model->plan().inference();
-  const View stored = make_view(graph.tape.address(graph.features.storage), shape, graph.features.layout);
+  Tensor stored = graph.features;
+  stored.data = graph.tape.address(graph.features);
   std::vector<float> planar(shape.elements());
   void* memory = device().allocate(planar.size() * sizeof(float));
-  device().copy_view(stored, make_view(memory, shape, Layout::kPlanar));
+  const op::Copy copy{.x = stored, .y = make_view(memory, shape, Layout::kPlanar)};
+  std::vector<Refusal> refusals;
+  device().prepare(copy, &refusals)->run(copy, nullptr);
   device().download(planar.data(), memory, planar.size() * sizeof(float));
   device().release(memory);
   EXPECT_EQ(model->features(), planar);

@@ -91,7 +91,7 @@ TEST_P(ModelTest, RunningAveragesMoveExactlyOnceAStep) {
     for (int step = 1; step <= 3; ++step) {
       train_on(model, 5, still);
       for (const Parameters::Entry& entry : model.plan().parameters().entries()) {
-        if (entry.kind != Kind::kRunning) {
+        if (entry.kind == Kind::kWeight) {
           continue;
         }
         const double start = entry.name.ends_with("running_var") ? 1 : 0, kept = std::pow(0.9, step);
@@ -141,6 +141,48 @@ TEST_P(ModelTest, EveryMemoryModeGivesTheSameBits) {
     EXPECT_EQ(other.loss(), store.loss()) << nn::name_of(mode);
     expect_same_state(store, other);
   }
+}
+
+// A mode for each block: what the modes keep lies between, and no bit changes.
+TEST_P(ModelTest, BlocksMayHaveMemoryModesOfTheirOwn) {
+  using Modes = std::vector<MemoryMode>;
+  const auto made = [&](MemoryMode all, const Modes& blocks) {
+    nn::ModelOptions options = small_options(all);
+    options.image_size = 64;
+    options.block_memory = blocks;
+    return std::make_unique<Model>(device(), options);
+  };
+  const auto store = made(MemoryMode::kStore, {});
+  store->initialize(1);
+  train_on(*store, 1);
+  for (const Modes& blocks : {Modes{MemoryMode::kRecompute, MemoryMode::kStore, MemoryMode::kShared},
+                              Modes{MemoryMode::kStore, MemoryMode::kStore, MemoryMode::kRecompute}}) {
+    const auto mixed = made(MemoryMode::kStore, blocks);
+    mixed->set_poison(true);
+    mixed->initialize(1);
+    train_on(*mixed, 1);
+    EXPECT_EQ(mixed->loss(), store->loss());
+    expect_same_state(*store, *mixed);
+  }
+  const auto again = [](const Model& model) {
+    std::vector<std::string> layers;
+    for (const Step& step : model.plan().training()->tape.steps()) {
+      if (step.phase == Phase::kRecompute) {
+        layers.push_back(step.name);
+      }
+    }
+    return layers;
+  };
+  const auto second = made(MemoryMode::kStore, {MemoryMode::kStore, MemoryMode::kShared, MemoryMode::kStore});
+  EXPECT_TRUE(again(*store).empty());
+  ASSERT_FALSE(again(*second).empty());
+  for (const std::string& layer : again(*second)) {
+    EXPECT_TRUE(layer.find("denseblock2") != std::string::npos || layer.find("transition2") != std::string::npos ||
+                layer.find("average pool") != std::string::npos)
+        << layer;
+  }
+  EXPECT_LE(made(MemoryMode::kShared, {})->plan().step_bytes(), second->plan().step_bytes());
+  EXPECT_LE(second->plan().step_bytes(), store->plan().step_bytes());
 }
 
 // Poison fills with NaN whatever is dead: had anything been read too late, it would show.
@@ -327,6 +369,42 @@ TEST_P(ModelTest, AModelForInferenceAloneAgreesWithOneThatTrains) {
   EXPECT_THROW(predicts.train_step({}), Error);
 }
 
+TEST_P(ModelTest, AModelForTrainingAloneTrainsAlike) {
+  nn::ModelOptions options = small_options();
+  Model both(device(), options);
+  options.inference = false;
+  Model trains(device(), options);
+  both.initialize(1), trains.initialize(1);
+  train_on(both, 1), train_on(trains, 1);
+  EXPECT_EQ(trains.loss(), both.loss());
+  EXPECT_LT(trains.plan().persistent_bytes(), both.plan().persistent_bytes());
+  EXPECT_THROW(trains.infer(), Error);
+}
+
+// Predictions are made with what the running statistics are now: after training, loading and starting anew.
+TEST_P(ModelTest, InferenceFollowsTheRunningStatistics) {
+  const TemporaryFolder folder;
+  Model model(device(), small_options());
+  const std::vector<float> input = random_input(model.options(), 2);
+  const auto logits = [&] {
+    model.set_input(input, false);
+    model.infer();
+    return model.logits();
+  };
+  model.initialize(1);
+  const std::vector<float> untrained = logits();
+  train_on(model, 1, {.lr = 0});  // moves nothing but the running statistics
+  const std::vector<float> once = logits();
+  EXPECT_NE(once, untrained);
+  save(model, folder / "w.safetensors", false);
+  train_on(model, 2, {.lr = 0});
+  EXPECT_NE(logits(), once);
+  model.load(TensorFile::open(folder / "w.safetensors"), LoadPolicy::kStrict, false, 1);
+  EXPECT_EQ(logits(), once);
+  model.initialize(1);
+  EXPECT_EQ(logits(), untrained);
+}
+
 // ---- Files -----------------------------------------------------------------------------------------
 
 TEST_P(ModelTest, ContinuesFromAFileWithTheSameBits) {
@@ -407,6 +485,8 @@ TEST_P(ModelTest, RefusesOptionsThatMakeNoSense) {
   EXPECT_NE(with([](auto& o) {
               o.positive_weights = {1, 2};
             }).find("2 positive weights for 5 labels"),
+            std::string::npos);
+  EXPECT_NE(with([](auto& o) { o.block_memory = {MemoryMode::kStore}; }).find("1 memory modes for 3 blocks"),
             std::string::npos);
   EXPECT_NE(with([](auto& o) { o.training = o.inference = false; }).find("train or to predict"), std::string::npos);
 

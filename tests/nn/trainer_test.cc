@@ -193,8 +193,8 @@ TEST_P(TrainerTest, SaysWhereOtherConvolutionsGoOn) {
   };
   trainer(o, "run", Begin::kNew, listener);
   const std::string name = "run/implementations.txt", here = file(name);
-  EXPECT_NE(here.find("features.conv0: "), std::string::npos) << here;
-  EXPECT_NE(here.find("features.transition2.conv: "), std::string::npos) << here;
+  EXPECT_NE(here.find("features.conv0 forward: "), std::string::npos) << here;
+  EXPECT_NE(here.find("features.transition2.conv backward: "), std::string::npos) << here;
   EXPECT_NE(here.find(GetParam() == "cpu" ? "oneDNN " : "cuDNN "), std::string::npos) << here;
   trainer(o, "run", Begin::kResume, listener);
   EXPECT_EQ(told, 0);

@@ -146,6 +146,18 @@ for way in "${ways[@]}"; do
   runs 0 plan --arch densenet121 --batch-size 2 --image-size 64 --batch-norm "$way" --device cpu --json --draw "$work/$way.svg"
   [[ $(grep -c 'class="buffer' "$work/$way.svg") == $(grep -c '"offset"' "$work/out") ]] || fail "the plan is not drawn whole"
 done
+# Each step of the program, with what computes it and why nothing before that does.
+plan=(plan --arch growth=12,blocks=2-2,init=16 --batch-size 2 --image-size 64 --device cpu --operations)
+runs 0 "${plan[@]}" --memory recompute
+for words in "forward .* convolution .*conv 7x7 stride 2 (2, 3, 64, 64) -> 16 .*own sums in fp64" \
+  "again .* affine relu " "backward .* convolution weight gradient .*oneDNN" "clip .* l2 norm" "update .* adam" \
+  "denselayer1.conv2 .* 3x3 .*oneDNN.*fused tiles: .*; own sums in fp64: it is not the convolution of the network's input"; do
+  grep -q "$words" "$work/out" || fail "plan --operations has no line '$words'"
+done
+steps=$(grep -c . "$work/out")
+runs 0 "${plan[@]}" --memory recompute --json
+[[ $(head -c 1 "$work/out") == "[" ]] || fail "plan --operations --json is no array"
+[[ $(grep -c '"phase"' "$work/out") == $((steps - 1)) ]] || fail "the array has not every step"
 # Twelve channels fill no vectors: fused says so and leaves nothing.
 fails "has no fused form on cpu: " train "${settings[@]}" --arch growth=12,blocks=2-2,init=16 --batch-norm fused --out "$work/never"
 absent "$work/never"

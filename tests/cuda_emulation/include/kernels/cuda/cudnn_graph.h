@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/channel_slice.h"
 #include "kernels/device.h"
 
 namespace densetree::emulation {

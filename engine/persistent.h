@@ -1,0 +1,29 @@
+// What outlives a step: weights, running statistics, moments, a step's scalars. Listed once, by name, for all tapes
+// that share it, and laid out one after the other in one block.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace densetree {
+
+class Persistent {
+ public:
+  void add(std::string name, std::size_t bytes);  // throws Error where the name is taken
+  std::size_t bytes() const { return bytes_; }    // of the block
+  void place(std::byte* memory) { base_ = memory; }
+  // Where it lies. Throws Error where nothing has the name, or before place().
+  void* at(const std::string& name) const;
+
+ private:
+  struct Entry {
+    std::string name;
+    std::size_t offset;
+  };
+  std::vector<Entry> entries_;
+  std::size_t bytes_ = 0;
+  std::byte* base_ = nullptr;
+};
+
+}  // namespace densetree

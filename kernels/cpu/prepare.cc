@@ -1,0 +1,82 @@
+// Which kernel runs an operation on the CPU.
+#include "kernels/core/error.h"
+#include "kernels/cpu/convolutions.h"
+#include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/product.h"
+#include "kernels/implementations.h"
+
+namespace densetree {
+namespace cpu {
+namespace {
+
+std::nullptr_t refuse(std::string* why_not, const char* reason) {
+  *why_not = reason;
+  return nullptr;
+}
+
+std::unique_ptr<Kernel> first(Team& team, const op::Convolution& o, std::string* why_not) {
+  if (o.shape.input_use != Use::kInput || o.shape.output_use != Use::kSpatial) {
+    return refuse(why_not, "it is not the convolution of the network's input");
+  }
+  if (!o.shape.training) {
+    return refuse(why_not, "only training needs sums in fp64");
+  }
+  return make_first_convolution(team, o);
+}
+
+template <class Op>
+std::unique_ptr<Kernel> widened(Team& team, const Op& o, std::string* why_not) {
+  if (o.shape.precision != Precision::kBFloat16) {
+    return refuse(why_not, "it is not in bf16");
+  }
+  if (__builtin_cpu_supports("avx512bf16")) {
+    return refuse(why_not, "this processor multiplies bf16 itself");
+  }
+  return make_widened_convolution(team, o);
+}
+
+template <class Op>
+std::unique_ptr<Kernel> vendor(Team& team, const Op& o, std::string*) {
+  return make_onednn_convolution(team, o);
+}
+
+template <class Op>
+std::unique_ptr<Kernel> fused(Team& team, const Op& o, std::string* why_not) {
+  return make_norm_convolution(team, o, kMultipliesBFloat16, why_not);
+}
+
+// Of the gradients of a convolution alone; the others follow.
+template <class Op>
+constexpr Implementation<Op, Team> kList[] = {{"bf16 in fp32", widened<Op>}, {"oneDNN", vendor<Op>}};
+
+template <>
+constexpr Implementation<op::Convolution, Team> kList<op::Convolution>[] = {
+    {"own sums in fp64", first}, {"bf16 in fp32", widened<op::Convolution>}, {"oneDNN", vendor<op::Convolution>}};
+template <>
+constexpr Implementation<op::NormConvolution, Team> kList<op::NormConvolution>[] = {
+    {"fused tiles", fused<op::NormConvolution>}};
+template <>
+constexpr Implementation<op::NormConvolutionGradient, Team> kList<op::NormConvolutionGradient>[] = {
+    {"fused tiles", fused<op::NormConvolutionGradient>}};
+
+}  // namespace
+}  // namespace cpu
+
+std::unique_ptr<Kernel> CpuDevice::prepare(const Operation& operation, std::vector<Refusal>* refusals) {
+  return std::visit(
+      [&]<class Op>(const Op& o) -> std::unique_ptr<Kernel> {
+        if constexpr (requires { o.shape.precision; }) {
+          constexpr bool kForward = std::is_same_v<Op, op::Convolution> || std::is_same_v<Op, op::NormConvolution>;
+          const std::string refused = why_not(o.shape.precision);
+          check(refused.empty(), "{} in {}: {}", o.shape, name_of(o.shape.precision), refused);
+          o.shape.validate();
+          check(kForward || o.shape.training, "{}: prepared for inference, backward is not there", o.shape);
+          return first_of<Op, cpu::Team>(cpu::kList<Op>, team_, o, refusals);
+        } else {
+          return std::make_unique<DirectKernel<Op, cpu::Team>>(team_, o);
+        }
+      },
+      operation);
+}
+
+}  // namespace densetree
