@@ -407,6 +407,13 @@ struct Loss {
 };
 
 // ---- Optimiser -----------------------------------------------------------------------------------
+// g = Σ g over all ranks.
+struct AllReduce {
+  static constexpr std::string_view kName = "all-reduce";
+  Array<float> g;
+  static void operands(auto& o, auto&& f) { f(Access::kAdd, o.g); }
+};
+
 // norm = sqrt(Σ g²).
 struct L2Norm {
   static constexpr std::string_view kName = "l2 norm";
@@ -438,7 +445,7 @@ using Operation =
                  op::ChannelStatistics, op::UpdateRunning, op::ReciprocalStd, op::AffineRelu, op::AffineReluGradient,
                  op::NormalizeGradient, op::NormConvolution, op::NormConvolutionGradient, op::Copy, op::Add, op::Clear,
                  op::MaxPool, op::MaxPoolGradient, op::AveragePool, op::AveragePoolGradient, op::GlobalAveragePool,
-                 op::GlobalAveragePoolGradient, op::Linear, op::LinearGradient, op::Loss, op::L2Norm,
+                 op::GlobalAveragePoolGradient, op::Linear, op::LinearGradient, op::Loss, op::AllReduce, op::L2Norm,
                  op::Adam>;
 
 namespace detail {

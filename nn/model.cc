@@ -124,6 +124,7 @@ void ModelPlan::add_optimizer(Tape& tape) const {
   for (const auto& [begin, end] : parameters_.gaps()) {
     tape.add_update("gaps", Phase::kUpdate, op::Clear{.memory = bytes_of(g.slice(begin, end - begin))});
   }
+  tape.add_update("all-reduce", Phase::kUpdate, op::AllReduce{.g = g});
   tape.add_update("gradient norm", Phase::kClip, op::L2Norm{.g = g, .norm = norm});
   tape.add_update("adam", Phase::kUpdate,
                   op::Adam{.scalars = tape.external<AdamScalars>(kAdamScalars, 0, 1),

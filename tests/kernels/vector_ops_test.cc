@@ -336,6 +336,13 @@ TEST(AdamScalarsTest, StepsCountFromOne) {
   expect_error([] { AdamScalars(AdamStep{.step = 0}); }, "step 0");
 }
 
+TEST_P(AdamTest, OneRankHasItsOwnGradientsInSum) {
+  const Values g = random_values(1000, 4);
+  const Floats gradient(device(), g);
+  run(device(), op::AllReduce{.g = gradient});
+  EXPECT_EQ(gradient.read(), g);
+}
+
 RUN_ON_DEVICES(LinearTest);
 RUN_ON_DEVICES(LossTest);
 RUN_ON_DEVICES(AdamTest);
