@@ -136,9 +136,9 @@ class Device {
   virtual void pop_range() {}
 
   // The first implementation that takes the operation's shapes, of the device's list, which has the fastest first and
-  // the reference last. Null where there is none. Those before it, or all, are noted in *refusals with their
-  // reasons, where that is given.
-  // Throws Error where the shapes make no sense. The kernel lives no longer than the device.
+  // the reference last. Null where there is none. Those before it, or all, are noted in *refusals with their reasons,
+  // where that is given. Throws Error where a convolution's shape makes no sense; other operands are checked when the
+  // kernel runs. The kernel lives no longer than the device.
   virtual std::unique_ptr<Kernel> prepare(const Operation& operation, std::vector<Refusal>* refusals = nullptr) = 0;
 
   // Whether fused forms were measured on such devices, and are faster than what they are made of.

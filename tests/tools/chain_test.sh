@@ -158,6 +158,11 @@ steps=$(grep -c . "$work/out")
 runs 0 "${plan[@]}" --memory recompute --json
 [[ $(head -c 1 "$work/out") == "[" ]] || fail "plan --operations --json is no array"
 [[ $(grep -c '"phase"' "$work/out") == $((steps - 1)) ]] || fail "the array has not every step"
+for other in "--draw $work/no.svg" "--budget 8GiB" --buffers; do  # they are not shown, so they are not taken
+  # shellcheck disable=SC2086
+  runs 2 "${plan[@]}" $other
+done
+absent "$work/no.svg"
 # Twelve channels fill no vectors: fused says so and leaves nothing.
 fails "has no fused form on cpu: " train "${settings[@]}" --arch growth=12,blocks=2-2,init=16 --batch-norm fused --out "$work/never"
 absent "$work/never"
