@@ -115,7 +115,11 @@ def precisions(stage):
 
 
 def compiled(stage):
-    if needs_torch(stage):
+    if not needs_torch(stage):
+        return
+    if stage.run(stage.settings.python, "-c", "import torch; torch.compile").returncode != 0:
+        stage.lacking("torch.compile", f"{stage.settings.python} has a PyTorch before 2.0, which cannot compile")
+    else:
         compare(stage, "train-compile", "train", Sizes(stage).precision, "--memory", "store", "--peers", "channels_last",
                 "--compile")
 
