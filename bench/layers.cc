@@ -69,17 +69,13 @@ double bytes_of(const Shape& shape, DType type) {
   return static_cast<double>(shape.elements()) * static_cast<double>(size_of(type));
 }
 
-DType type_of(Precision precision) {
-  return precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
-}
-
 // ---- Convolutions
 
 void add_convolution(Device& device, const std::string& family, const ConvolutionShape& shape) {
   const auto add_pass = [&](const char* name, auto operation_on) {
     add(fmt::format("{}/{}/{}->{}", family, name, text(shape.input), shape.out_channels),
         [&device, shape, operation_on](State& state) {
-          const DType type = type_of(shape.precision);
+          const DType type = element_type(shape.precision);
           const RandomTensor x(device, shape.input, shape.input_use, type),
               y(device, shape.output(), shape.output_use, type);
           const Buffer w(device, shape.weights() * sizeof(float));
@@ -160,13 +156,14 @@ struct ChannelData {
 };
 
 void add_norm_convolution(Device& device, const ConvolutionShape& shape) {
-  const DType type = type_of(shape.precision);
+  const DType type = element_type(shape.precision);
   const auto stack = [&](const Shape& of) { return make_view(nullptr, of, device.layout(Use::kStack), type); };
-  std::vector<Refusal> refusals;
-  if (!device.prepare(
-          op::NormConvolution{
-              .shape = shape, .x = stack(shape.input), .affine = {}, .w = {}, .y = stack(shape.output())},
-          &refusals)) {
+  const Array<float> channels(nullptr, shape.input.c);
+  if (!device.prepare(op::NormConvolution{.shape = shape,
+                                          .x = stack(shape.input),
+                                          .affine = {channels, channels, channels, channels},
+                                          .w = {nullptr, shape.weights()},
+                                          .y = stack(shape.output())})) {
     return;
   }
   for (const bool forward : {true, false}) {
@@ -353,7 +350,7 @@ void add_copy_ceiling(Device& device) {
 }
 
 void add_all(Device& device, std::int64_t batch, Precision precision) {
-  const DType type = type_of(precision);
+  const DType type = element_type(precision);
   add_copy_ceiling(device);
   add_convolutions(device, batch, precision);
   add_norm_convolutions(device, batch, precision);

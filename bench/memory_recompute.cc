@@ -6,7 +6,7 @@
 //
 // The models of one line lie in memory together and take steps in turn, A B C … A B C …, so that whatever else happens
 // on the machine happens to all. Medians are printed. `planned` is what the plan says before anything is allocated,
-// `resident` what the process grew by when the model was built and had taken a step. `again` is the share of a step
+// `resident` what the process grew by when the model was built and had taken a step. `recompute` is the share of a step
 // spent on computing a second time what was dropped after forward.
 #include <algorithm>
 #include <chrono>
@@ -49,7 +49,7 @@ std::int64_t used_bytes(const Device& device) {
 struct Row {
   std::string arch, mode;
   std::int64_t batch = 0, planned = 0, resident = 0;
-  double seconds = 0, over_store = 0, again = 0, loss = 0;
+  double seconds = 0, over_store = 0, recompute = 0, loss = 0;
 };
 
 std::vector<Row> measure(const MemorySettings& s, Device& device, StepOptions options) {
@@ -92,7 +92,7 @@ std::vector<Row> measure(const MemorySettings& s, Device& device, StepOptions op
     const auto start = std::chrono::steady_clock::now();
     subject.run();
     timed.synchronize();
-    row.again =
+    row.recompute =
         timed.recomputing_seconds() / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   return rows;
@@ -101,7 +101,7 @@ std::vector<Row> measure(const MemorySettings& s, Device& device, StepOptions op
 void print(const Row& row) {
   std::cout << fmt::format("{:12} {:>6} {:10} {:>12.1f} {:>12.1f} {:>10.1f} {:>+10.1f} % {:>8.1f} %\n", row.arch,
                            row.batch, row.mode, row.planned / 1e6, row.resident / 1e6, 1e3 * row.seconds,
-                           100 * row.over_store, 100 * row.again)
+                           100 * row.over_store, 100 * row.recompute)
             << std::flush;
 }
 
@@ -113,7 +113,7 @@ void run(const MemorySettings& s) {
       "for comparison: published shared storage costs 15 to 20 % (Pleiss et al. 2017), others' versions 25 to 38 %\n"
       "{:12} {:>6} {:10} {:>12} {:>12} {:>10} {:>12} {:>10}\n",
       info.hardware, info.threads, s.step.size, s.step.precision, s.step.batch_norm, s.rounds, "network", "batch",
-      "mode", "planned MB", "resident MB", "step ms", "over store", "again");
+      "mode", "planned MB", "resident MB", "step ms", "over store", "recompute");
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const std::string& arch : s.archs) {
     for (const std::int64_t batch : s.batches) {
@@ -128,7 +128,7 @@ void run(const MemorySettings& s) {
                         {"resident_bytes", row.resident},
                         {"step_seconds", row.seconds},
                         {"over_store", row.over_store},
-                        {"recompute_share", row.again},
+                        {"recompute_share", row.recompute},
                         {"loss", row.loss}});
       }
     }

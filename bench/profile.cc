@@ -45,7 +45,7 @@ void Profiler::reset() {
 }
 
 void Profiler::begin_range(std::string_view name) {
-  const bool timed = name.ends_with(" again");
+  const bool timed = name.ends_with(" recompute");
   ranges_.push_back(timed ? std::optional(stopwatch_->mark()) : std::nullopt);
 }
 

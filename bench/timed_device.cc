@@ -40,7 +40,7 @@ class TimedUpload final : public StagedUpload {
 
 }  // namespace
 
-std::unique_ptr<Kernel> TimedDevice::prepare(const Operation& operation, std::vector<Refusal>* refusals) {
+std::unique_ptr<Kernel> TimedDevice::make_kernel(const Operation& operation, std::vector<Refusal>* refusals) {
   auto kernel = device_->prepare(operation, refusals);
   return kernel ? std::make_unique<TimedKernel>(*this, operation, std::move(kernel)) : nullptr;
 }

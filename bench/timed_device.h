@@ -29,7 +29,6 @@ class TimedDevice final : public DeviceDecorator {
   void copy(void* to, const void* from, std::size_t bytes) override;
   void fill(void* memory, std::uint8_t value, std::size_t bytes) override;
   std::unique_ptr<StagedUpload> make_staged_upload(std::size_t bytes, void* memory) override;
-  std::unique_ptr<Kernel> prepare(const Operation& operation, std::vector<Refusal>* refusals) override;
   // Calls the work in every run: the operations of a graph cannot be timed one by one.
   std::unique_ptr<Replay> capture(std::function<void()> work) override { return make_direct_replay(std::move(work)); }
   void push_range(const char* name) override {
@@ -42,6 +41,8 @@ class TimedDevice final : public DeviceDecorator {
   }
 
  private:
+  std::unique_ptr<Kernel> make_kernel(const Operation& operation, std::vector<Refusal>* refusals) override;
+
   std::unique_ptr<Device> device_;
   Profiler profiler_;  // goes before the device whose clock it reads
 };

@@ -15,6 +15,12 @@ Tensor row_of(const Array<float>& array) {
   return row;
 }
 
+void add_unique(std::vector<StorageId>& list, StorageId id) {
+  if (std::find(list.begin(), list.end(), id) == list.end()) {
+    list.push_back(id);
+  }
+}
+
 // ---- One rule for each operation that has a gradient ----------------------------------------------
 
 void backward(const op::Convolution& o, Gradients& g) {
@@ -113,6 +119,10 @@ void backward(const Op& o, Gradients&) {
 }  // namespace
 
 void Gradients::emit() {
+  seen_.resize(tape_.storages_.size());
+  for (const Step& step : tape_.steps_) {
+    note_reads(step.operation);
+  }
   for (std::size_t left = tape_.forward_steps_; left > 0; --left) {
     index_ = left - 1;
     const Operation operation = tape_.steps_[index_].operation;  // a copy: emitting appends to the steps
@@ -120,6 +130,27 @@ void Gradients::emit() {
       std::visit([&](const auto& o) { backward(o, *this); }, operation);
     }
   }
+}
+
+void Gradients::note_reads(const Operation& operation) {
+  StorageId normalized = -1;
+  std::visit(
+      [&](const auto& o) {
+        if constexpr (requires { o.affine.mean; }) {
+          normalized = o.x.storage;
+          add_unique(seen_[normalized].normalized_by, o.affine.mean.storage);
+          add_unique(seen_[o.affine.mean.storage].normalizes, normalized);
+        }
+      },
+      operation);
+  // Statistics that are taken where a tensor lies have a gradient of their own.
+  const auto* taken = std::get_if<op::ChannelStatistics>(&operation);
+  const bool only_taken = taken != nullptr && !taken->y.present();
+  for_each_operand(operation, [&](Access access, const auto& operand) {
+    if (access == Access::kRead && operand.storage != normalized && !only_taken) {
+      seen_[operand.storage].plainly = true;
+    }
+  });
 }
 
 bool Gradients::makes_constants(const Operation& operation) const {
@@ -270,8 +301,8 @@ Gradients::Set& Gradients::set_of(const Tensor& x, const Array<float>& mean) {
     return set;
   }
   const std::string name = tape_.storages_[x.storage].name;
-  const Tape::Storage &read = tape_.storages_[x.storage], &statistics = tape_.storages_[mean.storage];
-  const bool alone = !read.read_plainly && read.normalized_by.size() == 1 && statistics.normalizes.size() == 1;
+  const Seen &read = seen_[x.storage], &statistics = seen_[mean.storage];
+  const bool alone = !read.plainly && read.normalized_by.size() == 1 && statistics.normalizes.size() == 1;
   set.channels = tape_.storages_[mean.storage].channels;
   check(set.channels > 0, "tape: '{}' is no storage of statistics", tape_.storages_[mean.storage].name);
   set.in_place = alone && first_of(mean) == x.first_channel();

@@ -60,6 +60,13 @@ class Gradients {
     std::int64_t channels = 0;
     bool in_place = false;  // S lies in the gradient of x
   };
+  // How forward operations see the contents of a storage: as they are, or normalised by statistics in one of these; and
+  // what the statistics in it normalise.
+  struct Seen {
+    bool plainly = false;
+    std::vector<StorageId> normalized_by, normalizes;
+  };
+  void note_reads(const Operation& operation);
   void push(const Operation& operation);
   bool makes_constants(const Operation& operation) const;  // and nothing else: its backward is left out
   Set& set_of(const Tensor& x, const Array<float>& mean);
@@ -75,6 +82,7 @@ class Gradients {
   void clear_rest(const Tensor& gradient, const op::GradientSums& sums);
 
   Tape& tape_;
+  std::vector<Seen> seen_;                    // by storage
   std::size_t index_ = 0;                     // the forward step whose backward is emitted
   std::vector<std::vector<bool>> written_;    // by storage: channels of gradients that have a writer
   std::vector<Array<float>> written_arrays_;  // gradients of weights that have a writer

@@ -1,6 +1,7 @@
 #include "engine/parameters.h"
 
 #include "kernels/core/error.h"
+#include "kernels/core/integer.h"
 
 namespace densetree {
 namespace {
@@ -16,14 +17,14 @@ int Parameters::add(std::string name, std::vector<std::int64_t> shape, Kind kind
   check(index_.emplace(name, static_cast<int>(entries_.size())).second, "parameter '{}' is added twice", name);
   std::int64_t& size = size_[static_cast<int>(kind)];
   entries_.push_back({std::move(name), std::move(shape), kind, size, elements});
-  size += (elements + kAlignment - 1) / kAlignment * kAlignment;
+  size += rounded_up(elements, kAlignment);
   return static_cast<int>(entries_.size()) - 1;
 }
 
 std::vector<std::pair<std::int64_t, std::int64_t>> Parameters::gaps() const {
   std::vector<std::pair<std::int64_t, std::int64_t>> gaps;
   for (const Entry& entry : entries_) {
-    const std::int64_t end = entry.offset + entry.elements, aligned = (end + kAlignment - 1) / kAlignment * kAlignment;
+    const std::int64_t end = entry.offset + entry.elements, aligned = rounded_up(end, kAlignment);
     if (entry.kind == Kind::kWeight && aligned > end) {
       gaps.emplace_back(end, aligned);
     }

@@ -4,6 +4,7 @@
 
 #include "engine/planner.h"
 #include "kernels/core/error.h"
+#include "kernels/core/integer.h"
 
 namespace densetree {
 
@@ -11,7 +12,7 @@ void Persistent::add(std::string name, std::size_t bytes) {
   const auto same = [&](const Entry& entry) { return entry.name == name; };
   check(std::none_of(entries_.begin(), entries_.end(), same), "persistent storage '{}' is listed twice", name);
   entries_.push_back({std::move(name), bytes_});
-  bytes_ += (bytes + Planner::kAlignment - 1) / Planner::kAlignment * Planner::kAlignment;
+  bytes_ += rounded_up(bytes, Planner::kAlignment);
 }
 
 void* Persistent::at(const std::string& name) const {

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "kernels/core/error.h"
+#include "kernels/core/integer.h"
 
 namespace densetree {
 namespace {
@@ -15,7 +16,7 @@ bool meet(const Planner::Buffer& a, const Planner::Buffer& b) {
 
 int Planner::book(std::string name, std::size_t bytes) {
   check(!frozen_, "planner: '{}' is booked after the plan was frozen", name);
-  buffers_.push_back({std::move(name), (bytes + kAlignment - 1) / kAlignment * kAlignment});
+  buffers_.push_back({std::move(name), rounded_up(bytes, kAlignment)});
   return static_cast<int>(buffers_.size()) - 1;
 }
 

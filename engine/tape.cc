@@ -28,36 +28,8 @@ bool all_finite(std::span<const std::byte> numbers, DType type) {
                                   : all_finite<std::uint32_t>(numbers, 0x7F800000);
 }
 
-// A tensor that an operation reads normalised, and the statistics by which.
-struct NormalizedRead {
-  StorageId x = -1, statistics = -1;
-};
-NormalizedRead normalized_read(const Operation& operation) {
-  return std::visit(
-      [](const auto& o) -> NormalizedRead {
-        if constexpr (requires { o.affine.mean; }) {
-          return {o.x.storage, o.affine.mean.storage};
-        } else {
-          return {};
-        }
-      },
-      operation);
-}
-
-// Taking the statistics of a tensor where it lies: they have a gradient of their own.
-bool only_takes_statistics(const Operation& operation) {
-  const auto* o = std::get_if<op::ChannelStatistics>(&operation);
-  return o != nullptr && !o->y.present();
-}
-
 std::string why_refused(const std::vector<Refusal>& refusals) {
   return refusals.empty() ? "it has no implementation" : refusals.back().reason;
-}
-
-void add_unique(std::vector<StorageId>& list, StorageId id) {
-  if (std::find(list.begin(), list.end(), id) == list.end()) {
-    list.push_back(id);
-  }
 }
 
 template <class T>
@@ -75,7 +47,7 @@ const char* name_of(Phase phase) {
     case Phase::kForward:
       return "forward";
     case Phase::kRecompute:
-      return "again";
+      return "recompute";
     case Phase::kBackward:
       return "backward";
     case Phase::kClip:
@@ -96,13 +68,11 @@ StorageId Tape::storage(std::string name, std::size_t bytes) {
 }
 
 StorageId Tape::external_storage(const std::string& name) {
-  const auto same = [&](const Storage& s) { return s.is_external && s.name == name; };
-  if (const auto found = std::find_if(storages_.begin(), storages_.end(), same); found != storages_.end()) {
-    return static_cast<StorageId>(found - storages_.begin());
+  const auto [place, is_new] = externals_.try_emplace(name, static_cast<StorageId>(storages_.size()));
+  if (is_new) {
+    storages_[storage(name, 0)].is_external = true;
   }
-  const StorageId id = storage(name, 0);
-  storages_[id].is_external = true;
-  return id;
+  return place->second;
 }
 
 Tensor Tape::tensor(std::string name, const Shape& shape, Layout layout, DType dtype) {
@@ -172,7 +142,11 @@ bool Tape::try_add(const std::string& name, const Operation& operation, std::str
 }
 
 bool Tape::try_prepare(Step& step) {
-  step.kernel = device_->prepare(step.operation, &step.refusals);
+  try {
+    step.kernel = device_->prepare(step.operation, &step.refusals);
+  } catch (const Error& e) {
+    fail("{}: {}", step.name, e.what());
+  }
   step.label = fmt::format("{} {}", step.name, name_of(step.phase));
   return step.kernel != nullptr;
 }
@@ -189,12 +163,6 @@ void Tape::fail_unprepared(const std::string& name, const Operation& operation, 
 }
 
 void Tape::note_uses(const Step& step) {
-  const NormalizedRead normalized = normalized_read(step.operation);
-  const bool statistics_alone = only_takes_statistics(step.operation);
-  if (normalized.x >= 0) {
-    add_unique(storages_[normalized.x].normalized_by, normalized.statistics);
-    add_unique(storages_[normalized.statistics].normalizes, normalized.x);
-  }
   for_each_operand(step.operation, [&]<class T>(Access access, const T& operand) {
     Storage& s = storages_[operand.storage];
     const bool is_made = s.kept || s.is_external || s.producer >= 0;
@@ -204,7 +172,6 @@ void Tape::note_uses(const Step& step) {
           step.name, s.name);
     if (access == Access::kRead) {
       s.is_read = true;
-      s.read_plainly |= operand.storage != normalized.x && !statistics_alone;
       return;
     }
     s.adds = s.producer >= 0;
@@ -260,16 +227,16 @@ void Tape::freeze(bool with_backward) {
 }
 
 StorageId Tape::in_backward(StorageId id) const {
-  return storages_[id].again >= 0 ? storages_[id].again : id;
+  return storages_[id].recomputed >= 0 ? storages_[id].recomputed : id;
 }
 
 void Tape::require(StorageId id) {
-  if (!storages_[id].dropped || storages_[id].again >= 0) {
+  if (!storages_[id].dropped || storages_[id].recomputed >= 0) {
     return;
   }
   check(storages_[id].producer >= 0, "tape: '{}' is dropped, and no operation makes it", storages_[id].name);
   const Step& made_by = steps_[storages_[id].producer];
-  check(!storages_[id].adds, "tape: '{}' is written by several operations, so it cannot be made again",
+  check(!storages_[id].adds, "tape: '{}' is written by several operations, so it cannot be recomputed",
         storages_[id].name);
   Step step{.name = made_by.name, .phase = Phase::kRecompute, .operation = made_by.operation, .kernel = made_by.kernel};
   if (auto* fused = std::get_if<op::NormConvolution>(&step.operation)) {
@@ -280,8 +247,8 @@ void Tape::require(StorageId id) {
       require(operand.storage);
     } else if (storages_[operand.storage].dropped) {
       const Storage& first = storages_[operand.storage];
-      const StorageId again = storage(first.name + " (again)", first.bytes);
-      storages_[operand.storage].again = again;
+      const StorageId recomputed = storage(first.name + " (recomputed)", first.bytes);
+      storages_[operand.storage].recomputed = recomputed;
     }
   });
   push_backward(std::move(step));

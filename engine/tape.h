@@ -36,7 +36,7 @@ enum class Phase : std::uint8_t {
   kClip,    // in steps that clip gradients, and left out of the others
   kUpdate,  // of weights
 };
-const char* name_of(Phase phase);  // "forward", "again", "backward", "clip", "update"
+const char* name_of(Phase phase);  // "forward", "recompute", "backward", "clip", "update"
 
 struct Step {
   std::string name;  // of the layer: "features.conv0"
@@ -65,7 +65,7 @@ class Tape {
   Array<T> external(const std::string& name, std::int64_t first, std::int64_t count) {
     return array_in<T>(external_storage(name), first + count).slice(first, count);
   }
-  // Forgotten after forward, and made again in backward.
+  // Forgotten after forward, and recomputed in backward.
   void drop_after_forward(StorageId storage) { storages_[storage].dropped = true; }
   // Alive over the whole program: inputs that are filled before the first step, results that are read after the last.
   void keep(StorageId storage) { storages_[storage].kept = true; }
@@ -127,14 +127,10 @@ class Tape {
     std::int64_t channels = 0;  // where it holds statistics
     int producer = -1;          // the first forward step that writes it
     bool adds = false;          // whether a later one writes it too
-    StorageId gradient = -1, again = -1;
+    StorageId gradient = -1, recomputed = -1;
     std::vector<bool> written;  // channels that forward has written, where it holds a tensor
     bool is_read = false;       // in forward
-    // Forward operations see a tensor as it is, or normalised by statistics that lie in one of these; and statistics
-    // normalise one or more tensors.
-    bool read_plainly = false;
-    std::vector<StorageId> normalized_by, normalizes;
-    int buffer = -1;  // of the planner
+    int buffer = -1;            // of the planner
   };
 
   template <class T>
@@ -152,7 +148,7 @@ class Tape {
                                     const std::string& why_not) const;
   void note_uses(const Step& step);
   void note_written(const Step& step, const Tensor& tensor);
-  void require(StorageId storage);                 // emits what makes a dropped storage again
+  void require(StorageId storage);                 // emits what recomputes a dropped storage
   StorageId in_backward(StorageId storage) const;  // where a storage's contents are in backward
   void push_backward(Step step);
   void plan(bool with_backward);
@@ -161,6 +157,7 @@ class Tape {
 
   Device* device_;
   std::vector<Storage> storages_;
+  std::map<std::string, StorageId> externals_;
   std::vector<Step> steps_, updates_;
   std::map<std::string, std::vector<Refusal>> refused_;  // by layer: of operations that were tried before
   std::size_t forward_steps_ = 0;

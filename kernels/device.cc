@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include "kernels/check_operands.h"
 #include "kernels/core/error.h"
 #include "kernels/cpu/cpu_device.h"
 #ifdef DENSETREE_HAVE_CUDA
@@ -43,6 +44,11 @@ class DirectReplay final : public Replay {
 };
 
 }  // namespace
+
+std::unique_ptr<Kernel> Device::prepare(const Operation& operation, std::vector<Refusal>* refusals) {
+  check_operands(*this, operation);
+  return make_kernel(operation, refusals);
+}
 
 void StagedUpload::send(void* to, const void* from, std::size_t bytes) {
   check(bytes <= bytes_, "a staged upload of {} bytes was made for {} at most", bytes, bytes_);

@@ -32,8 +32,8 @@ class Kernel {
   // the same.
   virtual std::string implementation() const { return ""; }
   virtual std::size_t workspace_bytes() const { return 0; }
-  // Queues the operation: the one it was prepared for, or one that differs from it only in where operands lie and in
-  // which of those that may be missing are present. Throws Error where shapes do not fit.
+  // Queues the operation that it was prepared for. Only the memory of its operands may differ, and operands that may be
+  // missing may be left out.
   virtual void run(const Operation& operation, void* workspace) = 0;
 };
 
@@ -137,15 +137,19 @@ class Device {
 
   // The first implementation that takes the operation's shapes, of the device's list, which has the fastest first and
   // the reference last. Null where there is none. Those before it, or all, are noted in *refusals with their reasons,
-  // where that is given. Throws Error where a convolution's shape makes no sense; other operands are checked when the
-  // kernel runs. The kernel lives no longer than the device.
-  virtual std::unique_ptr<Kernel> prepare(const Operation& operation, std::vector<Refusal>* refusals = nullptr) = 0;
+  // where that is given. Operands need no memory yet. Throws Error where they do not fit together
+  // (kernels/check_operands.h). The kernel lives no longer than the device.
+  std::unique_ptr<Kernel> prepare(const Operation& operation, std::vector<Refusal>* refusals = nullptr);
 
   // Whether fused forms were measured on such devices, and are faster than what they are made of.
   virtual bool prefers_fused() const = 0;
 
   // Label trees: scores of nodes, histograms, posteriors, answers.
   virtual std::unique_ptr<TreeOperations> make_tree_operations() = 0;
+
+ protected:
+  // As prepare(), of operands that fit together.
+  virtual std::unique_ptr<Kernel> make_kernel(const Operation& operation, std::vector<Refusal>* refusals) = 0;
 };
 
 // The stretch of work until its end of scope.

@@ -1,5 +1,5 @@
 // A device that passes everything on to another one: the base of devices that look at what goes through them. Those
-// that look at operations override prepare(), and wrap the kernels that come out of it.
+// that look at operations override make_kernel(), and wrap the kernels that come out of it.
 #pragma once
 
 #include "kernels/device.h"
@@ -34,12 +34,13 @@ class DeviceDecorator : public Device {
   void push_range(const char* name) override { inner_.push_range(name); }
   void pop_range() override { inner_.pop_range(); }
 
-  std::unique_ptr<Kernel> prepare(const Operation& operation, std::vector<Refusal>* refusals) override {
-    return inner_.prepare(operation, refusals);
-  }
   std::unique_ptr<TreeOperations> make_tree_operations() override { return inner_.make_tree_operations(); }
 
  protected:
+  std::unique_ptr<Kernel> make_kernel(const Operation& operation, std::vector<Refusal>* refusals) override {
+    return inner_.prepare(operation, refusals);
+  }
+
   Device& inner_;
 };
 

@@ -55,7 +55,7 @@ std::string describe(const Operation& operation) {
   for_each_operand(operation, [&]<class T>(Access access, const T& operand) {
     if constexpr (std::is_same_v<T, Tensor>) {
       std::string& text = access == Access::kRead ? from : to;
-      text += fmt::format("{}({}, {}, {}, {})", text.empty() ? "" : ", ", operand.n, operand.c, operand.h, operand.w);
+      text += fmt::format("{}{}", text.empty() ? "" : ", ", operand.shape());
     }
   });
   return from.empty() || to.empty() ? from + to : from + " -> " + to;

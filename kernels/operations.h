@@ -6,7 +6,7 @@
 //  - `operands` lists what an operation touches, and how; everything that walks over operations (lifetimes, binding,
 //    timing, printing) goes by it. Operands that begin as {} may be left out, and take no part then.
 //  - Numbers are computed in fp32 with reductions in fp64, in an order that does not depend on the number of threads.
-//  - Shapes are checked by the device (kernels/device.h); its Error names the operation.
+//  - Which shapes, types and counts fit together is said once, in kernels/check_operands.cc.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 #include <variant>
 
 #include "kernels/core/convolution_shape.h"
+#include "kernels/core/integer.h"
 #include "kernels/core/operand.h"
 
 namespace densetree {
@@ -77,12 +78,20 @@ struct ImagesToInput {
 // ---- Convolution ---------------------------------------------------------------------------------
 // Without bias. Weights are fp32 in torch's order (O, I, kH, kW), in every precision.
 
+// A pass by its places: the tensors on the side of the convolution's input and of its output, and the weights. Each may
+// be a gradient.
+struct Places {
+  const Tensor &x, &y;
+  const Array<float>& w;
+};
+
 struct Convolution {
   static constexpr std::string_view kName = "convolution";
   ConvolutionShape shape;
   Tensor x;
   Array<float> w;
   Tensor y;
+  Places places() const { return {x, y, w}; }
   static void operands(auto& o, auto&& f) {
     f(Access::kRead, o.x, o.w);
     f(Access::kWrite, o.y);
@@ -94,6 +103,7 @@ struct ConvolutionWeightGradient {
   ConvolutionShape shape;
   Tensor x, dy;
   Array<float> dw;
+  Places places() const { return {x, dy, dw}; }
   static void operands(auto& o, auto&& f) {
     f(Access::kRead, o.x, o.dy);
     f(Access::kWrite, o.dw);
@@ -107,6 +117,7 @@ struct ConvolutionDataGradient {
   Tensor dy;
   Array<float> w;
   Tensor dx;
+  Places places() const { return {dx, dy, w}; }
   static void operands(auto& o, auto&& f) {
     f(Access::kRead, o.dy, o.w);
     f(Access::kWrite, o.dx);
@@ -233,6 +244,7 @@ struct NormConvolution {
   float eps = 0;
   Statistics statistics = {};  // of y, where somebody needs them
   Tensor z = {};               // a whole tensor, where z is kept for backward to read
+  Places places() const { return {x, y, w}; }
   static void operands(auto& o, auto&& f) {
     f(Access::kRead, o.x, o.affine, o.w);
     f(Access::kWrite, o.y, o.statistics, o.z);
@@ -253,6 +265,7 @@ struct NormConvolutionGradient {
   Tensor s;
   GradientSums sums;
   Array<float> dw, dgamma, dbeta;
+  Places places() const { return {x, dy, w}; }
   static void operands(auto& o, auto&& f) {
     f(Access::kRead, o.x, o.affine, o.w, o.dy, o.z);
     f(access_of(o.mode), o.s, o.sums);
@@ -293,6 +306,10 @@ struct Clear {
 // ---- Pooling -------------------------------------------------------------------------------------
 struct Window {
   int kernel = 1, stride = 1, padding = 0;
+  Shape output(const Shape& input) const {
+    const auto pooled = [&](std::int64_t size) { return (size + 2 * padding - kernel) / stride + 1; };
+    return {input.n, input.c, pooled(input.h), pooled(input.w)};
+  }
 };
 
 // Ignores padding. argmax: which of the window's inputs won (the first in row order on a tie), argmax_bytes(y) bytes in
@@ -308,7 +325,7 @@ struct MaxPool {
   }
 };
 inline std::int64_t argmax_bytes(const Shape& y) {
-  return y.n * ((y.c + 15) / 16 * 16) * y.pixels();
+  return y.n * rounded_up(y.c, 16) * y.pixels();
 }
 
 struct MaxPoolGradient {

@@ -50,11 +50,6 @@ struct ConvolutionOptions {
   Role role = Role::kFeature;  // of the output
 };
 
-// What activations are made of.
-inline DType element_type(Precision precision) {
-  return precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
-}
-
 // A feature map and, in training, the statistics of its channels, which all batch norms that read it share. Both may be
 // slices.
 struct Feature {

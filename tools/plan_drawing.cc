@@ -18,15 +18,15 @@ struct Kind {
   std::string_view name, text;
 };
 constexpr std::array kKinds{Kind{"kept", "kept for backward"}, Kind{"passing", "used in forward alone"},
-                            Kind{"again", "made again in backward"}, Kind{"gradient", "gradients"},
+                            Kind{"recomputed", "recomputed in backward"}, Kind{"gradient", "gradients"},
                             Kind{"workspace", "workspace of one operation"}};
 
 std::string_view kind_of(const Planner::Buffer& buffer, int forward_steps) {
   if (buffer.name.starts_with("workspace ")) {
     return "workspace";
   }
-  if (buffer.name.ends_with(" (again)")) {
-    return "again";
+  if (buffer.name.ends_with(" (recomputed)")) {
+    return "recomputed";
   }
   if (buffer.first >= forward_steps || buffer.name.starts_with("grad")) {
     return "gradient";
@@ -40,7 +40,7 @@ std::string megabytes(std::size_t bytes) {
 
 constexpr std::string_view kStyle =
     "text{font:14px system-ui,sans-serif;fill:#1f2328}.frame{fill:none;stroke:#8c959f}.grid{stroke:#8c959f55}"
-    ".kept{fill:#1f6feb}.passing{fill:#8c959f}.again{fill:#bf8700}.gradient{fill:#8250df}.workspace{fill:#2da44e}"
+    ".kept{fill:#1f6feb}.passing{fill:#8c959f}.recomputed{fill:#bf8700}.gradient{fill:#8250df}.workspace{fill:#2da44e}"
     "rect.buffer{stroke:#ffffff66;stroke-width:.5}svg{background:#fff}"
     "@media(prefers-color-scheme:dark){text{fill:#e6edf3}svg{background:#0d1117}rect.buffer{stroke:#0d111766}}";
 

@@ -25,9 +25,12 @@ Precision parse_precision(const std::string& name) {
   fail("precision '{}' is unknown; use fp32, tf32 or bf16", name);
 }
 
+DType element_type(Precision precision) {
+  return precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+}
+
 std::string ConvolutionShape::describe() const {
-  return fmt::format("conv {}x{} stride {} ({}, {}, {}, {}) -> {}", kernel, kernel, stride, input.n, input.c, input.h,
-                     input.w, out_channels);
+  return fmt::format("conv {}x{} stride {} {} -> {}", kernel, kernel, stride, input, out_channels);
 }
 
 void ConvolutionShape::validate() const {

@@ -24,6 +24,7 @@ enum class Precision : std::uint8_t {
 };
 const char* name_of(Precision precision);  // "fp32", "tf32", "bf16"
 Precision parse_precision(const std::string& name);
+DType element_type(Precision precision);  // of activations and their gradients
 
 struct ConvolutionShape {
   Shape input;  // (N, C, H, W)

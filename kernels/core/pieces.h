@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/core/integer.h"
+
 namespace densetree {
 
 // Pieces lie one after the other, each on a boundary. Without memory it counts what they take together.
@@ -17,7 +19,7 @@ class Pieces {
   }
   void* take_bytes(std::size_t bytes) {
     const std::size_t offset = bytes_;
-    bytes_ += (bytes + boundary_ - 1) / boundary_ * boundary_;
+    bytes_ += rounded_up(bytes, boundary_);
     return base_ == nullptr ? nullptr : base_ + offset;
   }
   std::size_t bytes() const { return bytes_; }

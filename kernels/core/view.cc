@@ -46,6 +46,10 @@ const char* name_of(Layout layout) {
   fail("unknown layout {}", static_cast<int>(layout));
 }
 
+std::string Shape::describe() const {
+  return fmt::format("({}, {}, {}, {})", n, c, h, w);
+}
+
 View View::slice(std::int64_t begin, std::int64_t count) const {
   check(begin >= 0 && count > 0 && begin <= c && count <= c - begin,
         "{} channels from {} on are not within a view of {} channels", count, begin, c);
@@ -78,7 +82,7 @@ std::int64_t block_of(Layout layout, std::int64_t channels) {
 
 std::int64_t storage_elements(const Shape& shape, Layout layout) {
   const std::int64_t block = block_of(layout, shape.c);
-  return shape.n * ((shape.c + block - 1) / block * block) * shape.pixels();
+  return shape.n * rounded_up(shape.c, block) * shape.pixels();
 }
 
 View make_view(void* data, const Shape& shape, Layout layout, DType dtype) {
@@ -89,7 +93,7 @@ View make_view(void* data, const Shape& shape, Layout layout, DType dtype) {
   view.n = shape.n, view.c = shape.c, view.h = shape.h, view.w = shape.w;
   view.block = block_of(layout, shape.c);
   view.pixel_stride = view.block;
-  const std::int64_t blocks = (shape.c + view.block - 1) / view.block;
+  const std::int64_t blocks = quotient_up(shape.c, view.block);
   if (layout == Layout::kSlabs8 || layout == Layout::kSlabs16) {
     view.image_stride = shape.pixels() * view.block;
     view.block_stride = shape.n * view.image_stride;

@@ -18,8 +18,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "kernels/core/host_device.h"
+#include "kernels/core/integer.h"
 
 namespace densetree {
 
@@ -39,6 +41,7 @@ struct Shape {
   std::int64_t pixels() const { return h * w; }
   std::int64_t elements() const { return n * c * h * w; }
   bool operator==(const Shape&) const = default;
+  std::string describe() const;  // "(16, 64, 56, 56)"
 };
 
 struct View {
@@ -63,7 +66,7 @@ struct View {
   Shape shape() const { return {n, c, h, w}; }
 
   // Channels including the padding lanes that a writer of this view has to fill with zeros.
-  std::int64_t padded_channels() const { return whole ? (c + block - 1) / block * block : c; }
+  std::int64_t padded_channels() const { return whole ? rounded_up(c, block) : c; }
   // The channels [begin, begin + count) of this view. Throws Error when they are not all in it.
   View slice(std::int64_t begin, std::int64_t count) const;
 };

@@ -58,8 +58,7 @@ std::size_t scratch_bytes(const Team&, const op::ChannelStatistics& o) {
 
 void compute(const Team& team, const op::ChannelStatistics& o, void* workspace) {
   const View &x = o.x, &y = o.y.present() ? o.y : o.x;
-  check_same_shape(o.kName, x, y);
-  with_lines(o.kName, {x, y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+  with_lines({x, y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     const auto sums = reduce_lines(team.threads, x, kLanes, workspace,
                                    [&](std::int64_t n, std::int64_t c, double* sum, double* square) {
                                      if (o.y.present()) {
@@ -76,8 +75,6 @@ void compute(const Team& team, const op::ChannelStatistics& o, void* workspace) 
 }
 
 void compute(const Team&, const op::UpdateRunning& o, void*) {
-  check(o.count > 1, "{}: the unbiased variance of {} value needs at least 2; use a larger batch or image", o.kName,
-        o.count);
   for (std::int64_t c = 0; c < o.mean.count; ++c) {
     o.mean[c] = moved(o.mean[c], o.batch.mean[c], o.momentum);
     o.variance[c] = moved(o.variance[c], unbiased(o.batch.variance[c], o.count), o.momentum);
@@ -91,8 +88,7 @@ void compute(const Team&, const op::ReciprocalStd& o, void*) {
 }
 
 void compute(const Team& team, const op::AffineRelu& o, void*) {
-  check_same_shape(o.kName, o.x, o.y);
-  with_lines(o.kName, {o.x, o.y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+  with_lines({o.x, o.y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     for_each_line(team.threads, o.x.n, o.x.c, kLanes, [&](std::int64_t n, std::int64_t c) {
       affine_line(walk.line(o.x, n, c), walk.line(o.y, n, c), o.x.pixels(), affine_group<kLanes>(o.affine, c));
     });
@@ -105,10 +101,8 @@ std::size_t scratch_bytes(const Team&, const op::AffineReluGradient& o) {
 }
 
 void compute(const Team& team, const op::AffineReluGradient& o, void* workspace) {
-  check_same_shape(o.kName, o.dy, o.x);
-  check_same_shape(o.kName, o.s, o.x);
   const bool accumulate = o.mode == GradMode::kAccumulate;
-  with_lines(o.kName, {o.dy, o.x, o.s}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+  with_lines({o.dy, o.x, o.s}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     const auto partial = reduce_lines(
         team.threads, o.x, kLanes, workspace, [&](std::int64_t n, std::int64_t c, double* sum0, double* sum1) {
           affine_gradient_line(walk.line(o.x, n, c), walk.line(o.dy, n, c), walk.line(o.s, n, c), o.x.pixels(),
@@ -122,11 +116,9 @@ void compute(const Team& team, const op::AffineReluGradient& o, void* workspace)
 }
 
 void compute(const Team& team, const op::NormalizeGradient& o, void*) {
-  check_same_shape(o.kName, o.s, o.x);
-  check_same_shape(o.kName, o.dx, o.x);
   const bool accumulate = o.mode == GradMode::kAccumulate;
   const double scale = 1.0 / static_cast<double>(o.x.count());
-  with_lines(o.kName, {o.s, o.x, o.dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+  with_lines({o.s, o.x, o.dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     for_each_line(team.threads, o.x.n, o.x.c, kLanes, [&](std::int64_t n, std::int64_t c) {
       ChannelNormalizeGradient f[kLanes];
       for (int l = 0; l < kLanes; ++l) {

@@ -1,25 +1,15 @@
 // The classifier and its losses.
 #include <cmath>
 
-#include "kernels/cpu/matrix.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/functors/loss.h"
 
 namespace densetree::cpu {
-namespace {
-
-void check_count(std::string_view operation, const char* what, std::int64_t count, std::int64_t wanted) {
-  check(count == wanted, "{}: {} {}; it needs {}", operation, count, what, wanted);
-}
-
-}  // namespace
 
 void compute(const Team& team, const op::Linear& o, void*) {
   const std::int64_t n = o.x.n, k = o.x.c, l = o.y.c;
-  const float *x = matrix(o.kName, o.x, n, k), *w = o.w.data;
-  float* y = matrix(o.kName, o.y, n, l);
-  check_count(o.kName, "weights", o.w.count, l * k);
-  check_count(o.kName, "biases", o.b.count, l);
+  const float *x = o.x.as<float>(), *w = o.w.data;
+  float* y = o.y.as<float>();
 #pragma omp parallel for collapse(2) schedule(static) num_threads(team.threads)
   for (std::int64_t i = 0; i < n; ++i) {
     for (std::int64_t j = 0; j < l; ++j) {
@@ -34,11 +24,8 @@ void compute(const Team& team, const op::Linear& o, void*) {
 
 void compute(const Team& team, const op::LinearGradient& o, void*) {
   const std::int64_t n = o.x.n, k = o.x.c, l = o.dy.c;
-  const float *x = matrix(o.kName, o.x, n, k), *dy = matrix(o.kName, o.dy, n, l), *w = o.w.data;
-  float *dx = o.dx.present() ? matrix(o.kName, o.dx, n, k) : nullptr, *dw = o.dw.data;
-  check_count(o.kName, "weights", o.w.count, l * k);
-  check_count(o.kName, "gradients of weights", o.dw.count, l * k);
-  check_count(o.kName, "gradients of biases", o.db.count, l);
+  const float *x = o.x.as<float>(), *dy = o.dy.as<float>(), *w = o.w.data;
+  float *dx = o.dx.as<float>(), *dw = o.dw.data;
 #pragma omp parallel for schedule(static) num_threads(team.threads)
   for (std::int64_t j = 0; j < l; ++j) {
     double bias = 0;
@@ -71,10 +58,8 @@ void compute(const Team& team, const op::LinearGradient& o, void*) {
 
 void compute(const Team&, const op::Loss& o, void*) {
   const std::int64_t n = o.z.n, l = o.z.c;
-  const float *z = matrix(o.kName, o.z, n, l), *y = o.y.data;
-  float* dz = o.dz.present() ? matrix(o.kName, o.dz, n, l) : nullptr;
-  check_count(o.kName, "targets", o.y.count, n * l);
-  check_count(o.kName, "weights of positives", o.positive_weights.present() ? o.positive_weights.count : l, l);
+  const float *z = o.z.as<float>(), *y = o.y.data;
+  float* dz = o.dz.as<float>();
   const auto term = [&](std::int64_t i) {
     return o.kind == LossKind::kMse ? mse_term(z[i], y[i]) : bce_term(z[i], y[i]);
   };

@@ -29,10 +29,9 @@ void copy_line(Line<From, kLanes> x, Line<To, kLanes> y, std::int64_t pixels) {
 
 // y = x, or y += x.
 template <bool kAdds>
-void copy(const Team& team, std::string_view operation, const View& x, const View& y) {
-  check_same_shape(operation, x, y);
-  with_lines(operation, {x}, [&]<class From, int kOfX>(Walk<From, kOfX>) {
-    with_lines(operation, {y}, [&]<class To, int kOfY>(Walk<To, kOfY> walk) {
+void copy(const Team& team, const View& x, const View& y) {
+  with_lines({x}, [&]<class From, int kOfX>(Walk<From, kOfX>) {
+    with_lines({y}, [&]<class To, int kOfY>(Walk<To, kOfY> walk) {
       constexpr int kLanes = common(kOfX, kOfY);
       for_each_line(team.threads, x.n, x.c, kLanes, [&](std::int64_t n, std::int64_t c) {
         copy_line<kAdds>(Walk<From, kLanes>::line(x, n, c), Walk<To, kLanes>::line(y, n, c), x.pixels());
@@ -47,17 +46,17 @@ void copy(const Team& team, std::string_view operation, const View& x, const Vie
 }  // namespace
 
 void compute(const Team& team, const op::Copy& o, void*) {
-  copy<false>(team, o.kName, o.x, o.y);
+  copy<false>(team, o.x, o.y);
 }
 
 void compute(const Team& team, const op::Add& o, void*) {
-  copy<true>(team, o.kName, o.x, o.y);
+  copy<true>(team, o.x, o.y);
 }
 
 void compute(const Team& team, const op::Clear& o, void*) {
   const View& y = o.y;
   if (o.y.present()) {
-    with_lines(o.kName, {y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+    with_lines({y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
       for_each_line(team.threads, y.n, y.c, kLanes, [&](std::int64_t n, std::int64_t c) {
         for (std::int64_t p = 0; p < y.pixels(); ++p) {
           std::fill_n(walk.line(y, n, c).at(p), kLanes, T{});

@@ -145,7 +145,7 @@ void* CpuDevice::allocate(std::size_t bytes) {
   // Large pages where there is room for some: fewer faults when memory is first touched, and fewer misses later.
   constexpr std::size_t kPage = 4096, kLargePage = std::size_t{2} << 20;
   const std::size_t alignment = bytes >= 2 * kLargePage ? kLargePage : kPage;
-  const std::size_t size = (bytes + alignment - 1) / alignment * alignment;
+  const std::size_t size = rounded_up(bytes, alignment);
   check(bytes <= memory_bytes("MemAvailable"), "out of memory on the CPU: {:.2f} GiB asked for, {:.2f} GiB available",
         bytes / 0x1p30, memory_bytes("MemAvailable") / 0x1p30);
   void* memory = std::aligned_alloc(alignment, size);

@@ -28,11 +28,12 @@ class CpuDevice final : public Device {
   std::unique_ptr<Stopwatch> make_stopwatch() override;
   std::unique_ptr<Replay> capture(std::function<void()> work) override;
 
-  std::unique_ptr<Kernel> prepare(const Operation& operation, std::vector<Refusal>* refusals) override;
   bool prefers_fused() const override { return true; }
   std::unique_ptr<TreeOperations> make_tree_operations() override;
 
  private:
+  std::unique_ptr<Kernel> make_kernel(const Operation& operation, std::vector<Refusal>* refusals) override;
+
   cpu::Team team_;
 };
 

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "kernels/core/pieces.h"
 #include "kernels/cpu/convolutions.h"
 #include "kernels/cpu/lanes.h"
 
@@ -18,37 +19,31 @@ constexpr int kPixels = 8;  // output pixels computed at once
 constexpr int kPart = 8;    // channels in one vector
 using Doubles = Double8;    // kPart of them
 
-std::size_t aligned(std::size_t bytes) {
-  constexpr std::size_t kAlignment = 64;
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
-
 // T is what activations are made of.
 template <class T>
 class FirstConvolution final : public Kernel {
  public:
   FirstConvolution(const Team& team, const ConvolutionShape& shape) : team_(team), shape_(shape) {
-    const std::int64_t tiles = (shape.output().w + kPixels - 1) / kPixels;
-    row_ = std::max(shape.input.w + 2 * shape.padding, (tiles * kPixels - 1) * shape.stride + shape.kernel);
+    row_ = std::max(shape.input.w + 2 * shape.padding,
+                    (rounded_up(shape.output().w, kPixels) - 1) * shape.stride + shape.kernel);
+    window_ = rounded_up(shape.input.c * shape.kernel * row_, kPart);
   }
 
   std::string implementation() const override { return "own sums in fp64"; }
-  std::size_t workspace_bytes() const override { return packed_bytes() + team_.threads * window_bytes(); }
+  std::size_t workspace_bytes() const override { return memory(nullptr).bytes; }
 
   void run(const Operation& operation, void* workspace) override {
     const auto& o = std::get<op::Convolution>(operation);
-    check_places(team_, shape_, places_of(o));
     const View &x = o.x, &y = o.y;
-    auto* packed = static_cast<double*>(workspace);
-    pack(o.w.data, packed);
+    const Memory m = memory(workspace);
+    pack(o.w.data, m.packed);
 #pragma omp parallel for collapse(2) schedule(static) num_threads(team_.threads)
     for (std::int64_t n = 0; n < y.n; ++n) {
       for (std::int64_t row = 0; row < y.h; ++row) {
-        auto* window = reinterpret_cast<double*>(static_cast<char*>(workspace) + packed_bytes() +
-                                                 omp_get_thread_num() * window_bytes());
+        double* window = m.windows + omp_get_thread_num() * window_;
         cut_window(x, n, row, window);
         for (std::int64_t first = 0; first < y.padded_channels(); first += team_.lanes) {
-          const double* weights = packed + first * taps();
+          const double* weights = m.packed + first * taps();
           T* to = y.as<T>() + y.offset(n, first, row * y.w);
           team_.lanes == 16 ? output_row<2>(window, weights, y.w, to) : output_row<1>(window, weights, y.w, to);
         }
@@ -61,13 +56,19 @@ class FirstConvolution final : public Kernel {
     return shape_.input.c * shape_.kernel * shape_.kernel;
   }
   std::int64_t padded_outputs() const {
-    return (shape_.out_channels + team_.lanes - 1) / team_.lanes * team_.lanes;
+    return rounded_up(shape_.out_channels, team_.lanes);
   }
-  std::size_t packed_bytes() const {
-    return aligned(padded_outputs() * taps() * sizeof(double));
-  }
-  std::size_t window_bytes() const {
-    return aligned(shape_.input.c * shape_.kernel * row_ * sizeof(double));
+  struct Memory {
+    double *packed, *windows;
+    std::size_t bytes;
+  };
+  Memory memory(void* workspace) const {
+    Pieces p(workspace);
+    Memory m{};
+    m.packed = p.take<double>(padded_outputs() * taps());
+    m.windows = p.take<double>(team_.threads * window_);
+    m.bytes = p.bytes();
+    return m;
   }
 
   // (O, I, kH, kW) to [O / lanes][I][kH][kW][lanes], zeros beyond O.
@@ -122,7 +123,7 @@ class FirstConvolution final : public Kernel {
 
   Team team_;
   ConvolutionShape shape_;
-  std::int64_t row_ = 0;  // numbers in a row of a window
+  std::int64_t row_ = 0, window_ = 0;  // numbers in a row of a window, and in all of it
 };
 
 }  // namespace

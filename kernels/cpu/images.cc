@@ -7,9 +7,8 @@ namespace densetree::cpu {
 
 void compute(const Team& team, const op::ImagesToInput& o, void*) {
   const View& y = o.y;
-  check(y.c == kInputChannels, "{}: the input has {} channels; it needs {}", o.kName, y.c, kInputChannels);
   const ChannelNormalize normalize(o.normalization);
-  with_lines(o.kName, {y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+  with_lines({y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
 #pragma omp parallel for collapse(2) schedule(static) num_threads(team.threads)
     for (std::int64_t n = 0; n < y.n; ++n) {
       for (std::int64_t row = 0; row < y.h; ++row) {

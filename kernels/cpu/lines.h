@@ -7,18 +7,11 @@
 
 #include <algorithm>
 #include <initializer_list>
-#include <string_view>
 
 #include "kernels/core/bfloat16.h"
-#include "kernels/core/error.h"
 #include "kernels/core/view.h"
 
 namespace densetree::cpu {
-
-inline void check_same_shape(std::string_view operation, const View& a, const View& b) {
-  check(a.shape() == b.shape(), "{}: shapes ({}, {}, {}, {}) and ({}, {}, {}, {}) differ", operation, a.n, a.c, a.h,
-        a.w, b.n, b.c, b.h, b.w);
-}
 
 // Channels per group that all these views allow: 16, 8 or 1.
 inline std::int64_t common_lanes(std::initializer_list<View> views) {
@@ -60,12 +53,7 @@ struct Walk {
 
 // Calls body(Walk<T, kLanes>{}) with the element type that all views have and the lanes that they allow.
 template <class Body>
-void with_lines(std::string_view operation, std::initializer_list<View> views, const Body& body) {
-  const DType type = views.begin()->dtype;
-  for (const View& view : views) {
-    check(view.dtype == type && is_float(type), "{}: views must be all fp32 or all bf16; got {} and {}", operation,
-          name_of(type), name_of(view.dtype));
-  }
+void with_lines(std::initializer_list<View> views, const Body& body) {
   const std::int64_t lanes = common_lanes(views);
   const auto with_lanes = [&]<class T>(T) {
     if (lanes == 16) {
@@ -76,7 +64,7 @@ void with_lines(std::string_view operation, std::initializer_list<View> views, c
       body(Walk<T, 1>{});
     }
   };
-  if (type == DType::kBFloat16) {
+  if (views.begin()->dtype == DType::kBFloat16) {
     with_lanes(BFloat16{});
   } else {
     with_lanes(float{});

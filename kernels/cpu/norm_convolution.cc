@@ -26,8 +26,6 @@ class FusedForward final : public TiledKernel<T, P> {
   void run(const Operation& operation, void* workspace) override {
     const auto& o = std::get<op::NormConvolution>(operation);
     const View &x = o.x, &y = o.y;
-    this->check_views(x, y);
-    this->check_kept(o.z);
     const Memory m = memory(workspace);
     const Folded folded = this->fold(o.affine, m.scale, m.shift);
     const PartialSums sums{m.sums, parts_, shape_.out_channels};
@@ -80,7 +78,7 @@ class FusedForward final : public TiledKernel<T, P> {
   // Weights are packed by the threads of a team together, and ready after it:
   // (O, I, k, k) to [O / pair][tap][I / kDepth][pair][lanes][kDepth].
   void pack(const float* w, P* packed) const {
-    const std::int64_t inputs = shape_.input.c, outputs = (out_ + kPair - 1) / kPair;
+    const std::int64_t inputs = shape_.input.c, outputs = quotient_up(out_, kPair);
 #pragma omp for
     for (std::int64_t block = 0; block < outputs; ++block) {
       const std::int64_t first = block * kPair * kGroup;
@@ -121,7 +119,7 @@ class FusedForward final : public TiledKernel<T, P> {
       return {};
     }
     const Tile wanted = tile_at(tiling_, next);
-    const std::int64_t products = (tile.pixels() / (2 * kRun) + 1) * ((out_ + kPair - 1) / kPair);
+    const std::int64_t products = (tile.pixels() / (2 * kRun) + 1) * quotient_up(out_, kPair);
     return {at<T>(x, tiling_, wanted, 0), in_, x.block_stride, wanted.pixels(), products};
   }
 

@@ -27,9 +27,6 @@ class FusedGradient final : public TiledKernel<T, P> {
 
   void run(const Operation& operation, void* workspace) override {
     const auto& o = std::get<op::NormConvolutionGradient>(operation);
-    this->check_views(o.x, o.dy);
-    this->check_views(o.s, o.dy);
-    this->check_kept(o.z);
     const Memory m = memory(workspace);
     const Folded folded = this->fold(o.affine, m.scale, m.shift);
     const PartialSums sums{m.sums, parts_, shape_.input.c};
@@ -93,19 +90,19 @@ class FusedGradient final : public TiledKernel<T, P> {
   };
 
   std::int64_t pairs() const {
-    return (in_ + kPair - 1) / kPair;
+    return quotient_up(in_, kPair);
   }
   std::int64_t vectors_of(std::int64_t pair) const {
     return std::min<std::int64_t>(kPair, in_ - pair * kPair);
   }
   // Pairs are shared out where parts alone would not keep every thread busy. Every group reads ∂L/∂y once.
   std::int64_t groups_of_pairs() const {
-    const std::int64_t least = (pairs() + 3) / 4;  // at most four pairs in one
+    const std::int64_t least = quotient_up(pairs(), 4);  // at most four pairs in one
     return std::min(pairs(), std::max(least, kTasks / parts_));
   }
   // Groups of kDepth pixels in a row of a tile, and what a tap further right reaches beyond.
   std::int64_t pixel_groups(std::int64_t width) const {
-    return (width + kDepth - 1) / kDepth + tiling_.halo;
+    return quotient_up(width, kDepth) + tiling_.halo;
   }
   std::int64_t paired_stride() const {
     return pixel_groups(tiling_.tile_width) * kDepth * kGroup;
@@ -248,7 +245,7 @@ class FusedGradient final : public TiledKernel<T, P> {
       for (int v = 0; v < vectors; ++v) {
         activation_tile(o, folded, tile, first + v * kGroup, v, scratch);
       }
-      const std::int64_t groups = (tile.width + kDepth - 1) / kDepth;
+      const std::int64_t groups = quotient_up(tile.width, kDepth);
       for (std::int64_t tap = 0; tap < taps_; ++tap) {
         const ByPixels by = activation_at(tap, scratch), from = dy.pixels;
         float* to = weight_sums(m, part, pair) + tap * shape_.out_channels * vectors * kGroup;

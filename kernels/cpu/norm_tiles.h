@@ -20,18 +20,14 @@ namespace densetree::cpu {
 
 inline constexpr std::int64_t kGroup = std::max(kLanes, 1);  // channels in a vector
 
-inline std::int64_t rounded_up(std::int64_t value, std::int64_t to) {
-  return (value + to - 1) / to * to;
-}
-
 // How an image, or for 1×1 convolutions the batch, is cut into tiles; the planes of padded tiles.
 struct Tiling {
   std::int64_t images, height, width;  // as the tiles see them
   std::int64_t tile_rows, tile_width;
   std::int64_t halo;  // rows and columns of neighbours around a tile
 
-  std::int64_t down() const { return (height + tile_rows - 1) / tile_rows; }
-  std::int64_t across() const { return (width + tile_width - 1) / tile_width; }
+  std::int64_t down() const { return quotient_up(height, tile_rows); }
+  std::int64_t across() const { return quotient_up(width, tile_width); }
   std::int64_t tiles() const { return images * down() * across(); }
   std::int64_t stride() const { return (tile_width + 2 * halo) * kGroup; }  // from row to row of a padded tile
   std::int64_t plane() const { return (tile_rows + 2 * halo) * stride(); }  // one vector of channels of a padded tile
@@ -138,22 +134,6 @@ class TiledKernel : public Kernel {
 
   static constexpr int kDepth = Numbers<P>::kDepth;
 
-  bool fits(const View& view, const Shape& shape) const {
-    return view.shape() == shape && view.layout == team_.layout(Use::kStack) && view.first % kGroup == 0 &&
-           view.dtype == type_of(shape_.precision);
-  }
-  void check_kept(const View& z) const {
-    check(z.data == nullptr || fits(z, shape_.input),
-          "{} after batch norm: what is kept of its input is ({}, {}, {}, {}) {}", shape_, z.n, z.c, z.h, z.w,
-          name_of(z.layout));
-  }
-  void check_views(const View& x, const View& y) const {
-    check(fits(x, shape_.input), "{} after batch norm: its input is ({}, {}, {}, {}) {} from channel {} on", shape_,
-          x.n, x.c, x.h, x.w, name_of(x.layout), x.first);
-    check(fits(y, shape_.output()), "{} after batch norm: its output is ({}, {}, {}, {}) {} from channel {} on", shape_,
-          y.n, y.c, y.h, y.w, name_of(y.layout), y.first);
-  }
-
   Folded fold(const op::Affine& affine, float* scale, float* shift) const {
     for (std::int64_t c = 0; c < shape_.input.c; ++c) {
       const ChannelAffine f{affine.mean[c], affine.rstd[c], affine.gamma[c], affine.beta[c]};
@@ -174,7 +154,7 @@ class TiledKernel : public Kernel {
 };
 
 // Why there is no fused form of the shape with x and y in these channels; empty where there is one.
-inline std::string fused_refusal(const Team& team, const ConvolutionShape& shape, const Places& places) {
+inline std::string fused_refusal(const Team& team, const ConvolutionShape& shape, const op::Places& places) {
   const std::int64_t lanes = team.lanes, x = places.x.first_channel(), y = places.y.first_channel();
   if (x % lanes != 0 || y % lanes != 0) {
     return fmt::format("its channels begin at {} and {}; the CPU's fused kernels need multiples of {}", x, y, lanes);
@@ -197,7 +177,7 @@ inline std::string fused_refusal(const Team& team, const ConvolutionShape& shape
 // A pass for the types that the shape's precision asks for; null and the reason where it has no fused form.
 template <template <class T, class P> class Pass, class Op>
 std::unique_ptr<Kernel> make_fused(const Team& team, const Op& o, bool pairs, std::string* why_not) {
-  *why_not = fused_refusal(team, o.shape, places_of(o));
+  *why_not = fused_refusal(team, o.shape, o.places());
   if (!why_not->empty()) {
     return nullptr;
   }

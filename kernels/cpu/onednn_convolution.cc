@@ -141,8 +141,7 @@ class OneDnnConvolution final : public Kernel {
   }
 
   void run(const Operation& operation, void* workspace) override {
-    const Places places = places_of(std::get<Op>(operation));
-    check_places(team_, shape_, places);
+    const op::Places places = std::get<Op>(operation).places();
     Pieces p(workspace);
     void* packed = p.take_bytes(packed_bytes_);
     x_.set_data_handle(places.x.data);
@@ -208,14 +207,12 @@ class OneDnnConvolution final : public Kernel {
 
 }  // namespace
 
-std::unique_ptr<Kernel> make_onednn_convolution(const Team& team, const op::Convolution& o) {
-  return std::make_unique<OneDnnConvolution<op::Convolution>>(team, o.shape);
+template <class Op>
+std::unique_ptr<Kernel> make_onednn_convolution(const Team& team, const Op& o) {
+  return std::make_unique<OneDnnConvolution<Op>>(team, o.shape);
 }
-std::unique_ptr<Kernel> make_onednn_convolution(const Team& team, const op::ConvolutionWeightGradient& o) {
-  return std::make_unique<OneDnnConvolution<op::ConvolutionWeightGradient>>(team, o.shape);
-}
-std::unique_ptr<Kernel> make_onednn_convolution(const Team& team, const op::ConvolutionDataGradient& o) {
-  return std::make_unique<OneDnnConvolution<op::ConvolutionDataGradient>>(team, o.shape);
-}
+template std::unique_ptr<Kernel> make_onednn_convolution(const Team&, const op::Convolution&);
+template std::unique_ptr<Kernel> make_onednn_convolution(const Team&, const op::ConvolutionWeightGradient&);
+template std::unique_ptr<Kernel> make_onednn_convolution(const Team&, const op::ConvolutionDataGradient&);
 
 }  // namespace densetree::cpu

@@ -3,7 +3,6 @@
 
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/lines.h"
-#include "kernels/cpu/matrix.h"
 #include "kernels/cpu/operations.h"
 
 namespace densetree::cpu {
@@ -15,20 +14,14 @@ struct Pooling {
   int kernel, stride, padding;
 };
 
-Pooling pooling_of(std::string_view operation, const View& in, const View& out, const op::Window& w) {
-  const auto pooled = [&](std::int64_t size) { return (size + 2 * w.padding - w.kernel) / w.stride + 1; };
-  check(in.n == out.n && in.c == out.c && out.h == pooled(in.h) && out.w == pooled(in.w),
-        "{}: ({}, {}, {}, {}) pooled by {} stride {} padding {} is not ({}, {}, {}, {})", operation, in.n, in.c, in.h,
-        in.w, w.kernel, w.stride, w.padding, out.n, out.c, out.h, out.w);
-  check(w.kernel <= 15 && w.padding < w.kernel, "{}: kernel {} with padding {} is not supported", operation, w.kernel,
-        w.padding);
+Pooling pooling_of(const View& in, const View& out, const op::Window& w) {
   return {in.h, in.w, out.h, out.w, w.kernel, w.stride, w.padding};
 }
 
 // They lie as [N][ceil(C/16)][pixels][16], whatever the layouts of x and y, so that forward and backward need not walk
 // in groups of the same size.
 std::uint8_t* argmax_line(const Array<std::uint8_t>& argmax, const View& y, std::int64_t image, std::int64_t channel) {
-  return argmax.data + ((image * ((y.c + 15) / 16) + channel / 16) * y.pixels()) * 16 + channel % 16;
+  return argmax.data + ((image * quotient_up(y.c, 16) + channel / 16) * y.pixels()) * 16 + channel % 16;
 }
 
 // Calls body(input pixel, which of the kernel² taps) for the taps of one output pixel that lie inside the image.
@@ -171,8 +164,8 @@ void average_gradient_line(const Pooling& w, Line<T, kLanes> dy, Line<T, kLanes>
 }  // namespace
 
 void compute(const Team& team, const op::MaxPool& o, void*) {
-  const Pooling pooling = pooling_of(o.kName, o.x, o.y, o.window);
-  with_lines(o.kName, {o.x, o.y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+  const Pooling pooling = pooling_of(o.x, o.y, o.window);
+  with_lines({o.x, o.y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     for_each_line(team.threads, o.y.n, o.y.c, kLanes, [&](std::int64_t n, std::int64_t c) {
       max_line(pooling, walk.line(o.x, n, c), walk.line(o.y, n, c),
                o.argmax.present() ? argmax_line(o.argmax, o.y, n, c) : nullptr);
@@ -182,8 +175,8 @@ void compute(const Team& team, const op::MaxPool& o, void*) {
 }
 
 void compute(const Team& team, const op::MaxPoolGradient& o, void*) {
-  const Pooling pooling = pooling_of(o.kName, o.dx, o.dy, o.window);
-  with_lines(o.kName, {o.dy, o.dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+  const Pooling pooling = pooling_of(o.dx, o.dy, o.window);
+  with_lines({o.dy, o.dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     for_each_line(team.threads, o.dy.n, o.dy.c, kLanes, [&](std::int64_t n, std::int64_t c) {
       max_gradient_line(pooling, walk.line(o.dy, n, c), argmax_line(o.argmax, o.dy, n, c), walk.line(o.dx, n, c));
     });
@@ -192,8 +185,8 @@ void compute(const Team& team, const op::MaxPoolGradient& o, void*) {
 }
 
 void compute(const Team& team, const op::AveragePool& o, void*) {
-  const Pooling pooling = pooling_of(o.kName, o.x, o.y, {o.kernel, o.kernel, 0});
-  with_lines(o.kName, {o.x, o.y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+  const Pooling pooling = pooling_of(o.x, o.y, {o.kernel, o.kernel, 0});
+  with_lines({o.x, o.y}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     for_each_line(team.threads, o.y.n, o.y.c, kLanes, [&](std::int64_t n, std::int64_t c) {
       average_line(pooling, walk.line(o.x, n, c), walk.line(o.y, n, c));
     });
@@ -202,8 +195,8 @@ void compute(const Team& team, const op::AveragePool& o, void*) {
 }
 
 void compute(const Team& team, const op::AveragePoolGradient& o, void*) {
-  const Pooling pooling = pooling_of(o.kName, o.dx, o.dy, {o.kernel, o.kernel, 0});
-  with_lines(o.kName, {o.dy, o.dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+  const Pooling pooling = pooling_of(o.dx, o.dy, {o.kernel, o.kernel, 0});
+  with_lines({o.dy, o.dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     for_each_line(team.threads, o.dy.n, o.dy.c, kLanes, [&](std::int64_t n, std::int64_t c) {
       average_gradient_line(pooling, walk.line(o.dy, n, c), walk.line(o.dx, n, c));
     });
@@ -213,9 +206,9 @@ void compute(const Team& team, const op::AveragePoolGradient& o, void*) {
 
 void compute(const Team& team, const op::GlobalAveragePool& o, void*) {
   const View& x = o.x;
-  float* y = matrix(o.kName, o.y, x.n, x.c);
+  float* y = o.y.as<float>();
   const double scale = 1.0 / static_cast<double>(x.pixels());
-  with_lines(o.kName, {x}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+  with_lines({x}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     for_each_line(team.threads, x.n, x.c, kLanes, [&](std::int64_t n, std::int64_t c) {
       const auto line = walk.line(x, n, c);
       double sum[kLanes] = {};
@@ -233,9 +226,9 @@ void compute(const Team& team, const op::GlobalAveragePool& o, void*) {
 
 void compute(const Team& team, const op::GlobalAveragePoolGradient& o, void*) {
   const View& dx = o.dx;
-  const float* dy = matrix(o.kName, o.dy, dx.n, dx.c);
+  const float* dy = o.dy.as<float>();
   const float scale = 1.0f / static_cast<float>(dx.pixels());
-  with_lines(o.kName, {dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
+  with_lines({dx}, [&]<class T, int kLanes>(Walk<T, kLanes> walk) {
     for_each_line(team.threads, dx.n, dx.c, kLanes, [&](std::int64_t n, std::int64_t c) {
       const auto line = walk.line(dx, n, c);
       for (std::int64_t p = 0; p < dx.pixels(); ++p) {

@@ -1,5 +1,4 @@
 // Which kernel runs an operation on the CPU.
-#include "kernels/core/error.h"
 #include "kernels/cpu/convolutions.h"
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/cpu/product.h"
@@ -62,15 +61,10 @@ constexpr Implementation<op::NormConvolutionGradient, Team> kList<op::NormConvol
 }  // namespace
 }  // namespace cpu
 
-std::unique_ptr<Kernel> CpuDevice::prepare(const Operation& operation, std::vector<Refusal>* refusals) {
+std::unique_ptr<Kernel> CpuDevice::make_kernel(const Operation& operation, std::vector<Refusal>* refusals) {
   return std::visit(
       [&]<class Op>(const Op& o) -> std::unique_ptr<Kernel> {
-        if constexpr (requires { o.shape.precision; }) {
-          constexpr bool kForward = std::is_same_v<Op, op::Convolution> || std::is_same_v<Op, op::NormConvolution>;
-          const std::string refused = why_not(o.shape.precision);
-          check(refused.empty(), "{} in {}: {}", o.shape, name_of(o.shape.precision), refused);
-          o.shape.validate();
-          check(kForward || o.shape.training, "{}: prepared for inference, backward is not there", o.shape);
+        if constexpr (requires { o.places(); }) {
           return first_of<Op, cpu::Team>(cpu::kList<Op>, team_, o, refusals);
         } else {
           return std::make_unique<DirectKernel<Op, cpu::Team>>(team_, o);

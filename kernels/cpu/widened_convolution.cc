@@ -25,7 +25,6 @@ class WidenedConvolution final : public Kernel {
 
   void run(const Operation& operation, void* workspace) override {
     const Op& o = std::get<Op>(operation);
-    check_places(team_, shape_, places_of(o));
     run(o, memory(workspace));
   }
 
@@ -80,14 +79,12 @@ class WidenedConvolution final : public Kernel {
 
 }  // namespace
 
-std::unique_ptr<Kernel> make_widened_convolution(const Team& team, const op::Convolution& o) {
-  return std::make_unique<WidenedConvolution<op::Convolution>>(team, o);
+template <class Op>
+std::unique_ptr<Kernel> make_widened_convolution(const Team& team, const Op& o) {
+  return std::make_unique<WidenedConvolution<Op>>(team, o);
 }
-std::unique_ptr<Kernel> make_widened_convolution(const Team& team, const op::ConvolutionWeightGradient& o) {
-  return std::make_unique<WidenedConvolution<op::ConvolutionWeightGradient>>(team, o);
-}
-std::unique_ptr<Kernel> make_widened_convolution(const Team& team, const op::ConvolutionDataGradient& o) {
-  return std::make_unique<WidenedConvolution<op::ConvolutionDataGradient>>(team, o);
-}
+template std::unique_ptr<Kernel> make_widened_convolution(const Team&, const op::Convolution&);
+template std::unique_ptr<Kernel> make_widened_convolution(const Team&, const op::ConvolutionWeightGradient&);
+template std::unique_ptr<Kernel> make_widened_convolution(const Team&, const op::ConvolutionDataGradient&);
 
 }  // namespace densetree::cpu

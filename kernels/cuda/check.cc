@@ -15,26 +15,9 @@ void require(bool ok, std::string_view operation, const char* rule, std::initial
   }
   std::string got;
   for (const View& v : views) {
-    got += fmt::format("{}({}, {}, {}, {}) {} {}", got.empty() ? "; got " : ", ", v.n, v.c, v.h, v.w, name_of(v.dtype),
-                       name_of(v.layout));
+    got += fmt::format("{}{} {} {}", got.empty() ? "; got " : ", ", v.shape(), name_of(v.dtype), name_of(v.layout));
   }
   fail("{}: {}{}", operation, rule, got);
-}
-
-void require_same_shape(std::string_view operation, std::initializer_list<View> views) {
-  bool same = true;
-  for (const View& view : views) {
-    same = same && view.shape() == views.begin()->shape();
-  }
-  require(same, operation, "shapes must agree", views);
-}
-
-void require_matrices(std::string_view operation, std::initializer_list<View> views) {
-  for (const View& v : views) {
-    require(v.data && v.n > 0 && v.c > 0 && v.pixels() == 1 && v.layout == Layout::kPlanar && v.whole &&
-                v.dtype == DType::kFloat32,
-            operation, "this must be a whole tensor (N, C, 1, 1) in planar fp32, and not empty", {v});
-  }
 }
 
 }  // namespace densetree::cuda

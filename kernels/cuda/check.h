@@ -18,10 +18,4 @@ void check_cuda(cudaError_t status, std::string_view operation, int device);
 // "<operation>: <rule>; got (16, 64, 56, 56), …" unless ok. `rule` says what would be right.
 void require(bool ok, std::string_view operation, const char* rule, std::initializer_list<View> views = {});
 
-// All views have the first one's shape.
-void require_same_shape(std::string_view operation, std::initializer_list<View> views);
-
-// All views are tensors (N, C, 1, 1) in planar fp32, and there is something in them: matrices of the classifier.
-void require_matrices(std::string_view operation, std::initializer_list<View> views);
-
 }  // namespace densetree::cuda

@@ -1,8 +1,7 @@
-// Convolutions on CUDA: the handles, and checks of operands.
+// Convolutions on CUDA: the handles, and what every pass does first.
 #include "kernels/core/error.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/convolutions.h"
-#include "kernels/cuda/network_input.h"
 
 namespace densetree::cuda {
 
@@ -40,47 +39,25 @@ void ConvolutionContext::activate() const {
 }
 
 void PassKernel::run(const Operation& operation, void* workspace) {
-  const auto run_with = [&](const Tensor& x, const Array<float>& w, const Tensor& y) {
-    check_operands(x, w.data, y, workspace);
-    context_.activate();
-    run_pass(x.data, w.data, y.data, workspace);
+  const op::Places places = std::visit(
+      [](const auto& o) -> op::Places {
+        if constexpr (requires { o.places(); }) {
+          return o.places();
+        } else {
+          fail("{} is no convolution", o.kName);
+        }
+      },
+      operation);
+  const auto is_aligned = [](const void* memory, std::uintptr_t boundary) {
+    return reinterpret_cast<std::uintptr_t>(memory) % boundary == 0;
   };
-  switch (pass()) {
-    case Pass::kForward: {
-      const auto& o = std::get<op::Convolution>(operation);
-      return run_with(o.x, o.w, o.y);
-    }
-    case Pass::kBackwardData: {
-      const auto& o = std::get<op::ConvolutionDataGradient>(operation);
-      return run_with(o.dx, o.w, o.dy);
-    }
-    case Pass::kBackwardWeights: {
-      const auto& o = std::get<op::ConvolutionWeightGradient>(operation);
-      return run_with(o.x, o.dw, o.dy);
-    }
-  }
-}
-
-void PassKernel::check_operands(const View& x, const float* w, const View& y, const void* workspace) const {
-  const DType type = type_of(shape());
-  const auto is_aligned = [](const void* memory, std::uintptr_t bytes) {
-    return reinterpret_cast<std::uintptr_t>(memory) % bytes == 0;
-  };
-  const auto fits = [&](const View& view, const Shape& shape, Layout layout) {
-    return view.shape() == shape && view.layout == layout && view.whole && view.dtype == type &&
-           is_aligned(view.data, 16);
-  };
-  const Layout input = shape().input_use == Use::kInput ? kInputLayout : Layout::kInterleaved;
-  const auto text = [](const View& view) {
-    return fmt::format("({}, {}, {}, {}) {} {}{} at {}", view.n, view.c, view.h, view.w, name_of(view.dtype),
-                       name_of(view.layout), view.whole ? "" : ", a slice", view.data);
-  };
-  check(fits(x, shape().input, input) && fits(y, shape().output(), Layout::kInterleaved),
-        "{} on cuda:{}: takes whole {} tensors on 16-byte boundaries, {} and interleaved; got {} and {}", shape(),
-        context_.stream().device, name_of(type), name_of(input), text(x), text(y));
-  check(is_aligned(w, 16) && is_aligned(workspace, 256),
-        "{} on cuda:{}: weights begin on a 16-byte and the workspace on a 256-byte boundary; got {} and {}", shape(),
-        context_.stream().device, static_cast<const void*>(w), workspace);
+  const void *x = places.x.data, *w = places.w.data, *y = places.y.data, *scratch = workspace;
+  check(is_aligned(x, 16) && is_aligned(w, 16) && is_aligned(y, 16) && is_aligned(scratch, 256),
+        "{} on cuda:{}: tensors and weights begin on a 16-byte boundary and the workspace on a 256-byte one; got {}, "
+        "{}, {} and {}",
+        shape(), context_.stream().device, x, w, y, scratch);
+  context_.activate();
+  run_pass(places.x.data, places.w.data, places.y.data, workspace);
 }
 
 }  // namespace densetree::cuda

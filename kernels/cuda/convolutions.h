@@ -1,6 +1,5 @@
 // Convolutions of the CUDA device, each pass by itself, and what their kernels share: the vendor libraries' handles on
-// the device, and checks of operands. A 1×1 convolution with stride 1 on interleaved pixels is a matrix product; the
-// others are cuDNN's.
+// the device. A 1×1 convolution with stride 1 on interleaved pixels is a matrix product; the others are cuDNN's.
 #pragma once
 
 #include <cublasLt.h>
@@ -44,10 +43,6 @@ class ConvolutionContext {
   FusedPlans fused_plans_;  // goes before the handles it uses
 };
 
-// What the libraries see of activations, their gradients, and weights.
-inline DType type_of(const ConvolutionShape& shape) {
-  return shape.precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
-}
 inline std::size_t bytes_of(std::int64_t elements, DType type) {
   return static_cast<std::size_t>(elements) * size_of(type);
 }
@@ -62,8 +57,8 @@ struct ConvolutionPass {
   ConvolutionPass(const op::ConvolutionWeightGradient& o) : ConvolutionPass(o.shape, Pass::kBackwardWeights) {}
 };
 
-// A pass that checks what it is given, and makes its device the current one. The workspace begins with the weights as
-// the library sees them, where those are not the caller's; the library's own scratch follows.
+// A pass that checks how its memory is aligned, and makes its device the current one. The workspace begins with the
+// weights as the library sees them, where those are not the caller's; the library's own scratch follows.
 class PassKernel : public Kernel {
  public:
   void run(const Operation& operation, void* workspace) final;
@@ -71,7 +66,7 @@ class PassKernel : public Kernel {
  protected:
   // packed_weights: bytes of weights in the workspace.
   PassKernel(ConvolutionContext& context, const ConvolutionPass& pass, std::size_t packed_weights)
-      : context_(context), pass_(pass), packed_bytes_((packed_weights + 255) / 256 * 256) {}
+      : context_(context), pass_(pass), packed_bytes_(rounded_up(packed_weights, 256)) {}
 
   // x, w, y: input, weights and output of the convolution or their gradients, as the pass has it.
   virtual void run_pass(void* x, float* w, void* y, void* workspace) = 0;
@@ -83,8 +78,6 @@ class PassKernel : public Kernel {
   void* scratch(void* workspace) const { return static_cast<char*>(workspace) + packed_bytes_; }
 
  private:
-  void check_operands(const View& x, const float* w, const View& y, const void* workspace) const;
-
   ConvolutionContext& context_;
   ConvolutionPass pass_;
   std::size_t packed_bytes_;

@@ -52,11 +52,9 @@ __global__ void clear_slice_kernel(View y) {
 
 template <bool kAdd>
 void copy(const Stream& stream, std::string_view operation, const View& x, const View& y) {
-  require_same_shape(operation, {x, y});
-  require(is_float(x.dtype) && is_float(y.dtype), operation, "views must be fp32 or bf16", {x, y});
   if (x.layout == Layout::kInterleaved && y.layout == Layout::kInterleaved && x.dtype == y.dtype) {
     const Pixels from = pixels_of(x, operation), to = pixels_of(y, operation);
-    with_type_and_width(operation, {from, to}, [&](auto element, auto width) {
+    with_type_and_width({from, to}, [&](auto element, auto width) {
       using T = typename decltype(element)::Type;
       launch(stream, operation, copy_kernel<T, width, kAdd>, grid_over_rows(from.rows, from.channels, width, stream),
              from, to);
@@ -95,7 +93,6 @@ void compute(const Stream& stream, const op::Clear& o, void*) {
     const std::int64_t elements = storage_elements(o.y.shape(), o.y.layout);
     clear(stream, o.kName, o.y.data, static_cast<std::size_t>(elements) * size_of(o.y.dtype));
   } else if (o.y.present()) {
-    require(is_float(o.y.dtype), o.kName, "slices must be fp32 or bf16", {o.y});
     with_type(o.y.dtype, [&](auto element) {
       launch(stream, o.kName, clear_slice_kernel<typename decltype(element)::Type>,
              grid_over(o.y.count() * o.y.c, stream), o.y);

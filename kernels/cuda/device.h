@@ -42,11 +42,11 @@ class CudaDevice final : public Device {
   void push_range(const char* name) override;
   void pop_range() override;
 
-  std::unique_ptr<Kernel> prepare(const Operation& operation, std::vector<Refusal>* refusals) override;
   bool prefers_fused() const override { return false; }  // 1.3 to 1.5 times the time on an H200, docs/gpu.md
   std::unique_ptr<TreeOperations> make_tree_operations() override;
 
  private:
+  std::unique_ptr<Kernel> make_kernel(const Operation& operation, std::vector<Refusal>* refusals) override;
   cuda::ConvolutionContext& convolutions();
   void check_call(cudaError_t status, const char* operation) const;  // throws Error
   void activate(const char* operation) const;                        // makes this device the thread's current one

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "kernels/core/integer.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/launch_kernel.h"
 #include "kernels/cuda/stream.h"
@@ -31,7 +32,7 @@ struct Grid {
 
 // ---- One-dimensional work: a thread takes elements first_index(), first_index() + index_step(), … ----------------
 inline Grid grid_over(std::int64_t elements, const Stream& stream) {
-  const std::int64_t wanted = (elements + kThreads - 1) / kThreads, full = std::int64_t{8} * stream.multiprocessors;
+  const std::int64_t wanted = quotient_up(elements, kThreads), full = std::int64_t{8} * stream.multiprocessors;
   return {dim3(static_cast<unsigned>(std::min(wanted, full))), dim3(kThreads)};
 }
 
@@ -40,12 +41,11 @@ inline Grid grid_over(std::int64_t elements, const Stream& stream) {
 // neighbouring addresses; `widest` is the most that threads.x may be.
 inline Grid grid_over_rows(std::int64_t rows, std::int64_t channels, int width, std::int64_t max_blocks,
                            std::int64_t widest = kThreads) {
-  const std::int64_t groups = (channels + width - 1) / width, parts = (groups + widest - 1) / widest;
-  const std::int64_t across = (groups + parts - 1) / parts, down = kThreads / across;
-  return {
-      dim3(static_cast<unsigned>((groups + across - 1) / across),
-           static_cast<unsigned>(std::min((rows + down - 1) / down, std::max<std::int64_t>(max_blocks / parts, 1)))),
-      dim3(static_cast<unsigned>(across), static_cast<unsigned>(down))};
+  const std::int64_t groups = quotient_up(channels, width), parts = quotient_up(groups, widest);
+  const std::int64_t across = quotient_up(groups, parts), down = kThreads / across;
+  return {dim3(static_cast<unsigned>(quotient_up(groups, across)),
+               static_cast<unsigned>(std::min(quotient_up(rows, down), std::max<std::int64_t>(max_blocks / parts, 1)))),
+          dim3(static_cast<unsigned>(across), static_cast<unsigned>(down))};
 }
 
 inline Grid grid_over_rows(std::int64_t rows, std::int64_t channels, int width, const Stream& stream) {

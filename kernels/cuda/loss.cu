@@ -53,11 +53,6 @@ __global__ void loss_kernel(LossKind kind, const float* z, const float* y, const
 
 void compute(const Stream& stream, const op::Loss& o, void*) {
   const std::int64_t n = o.z.n, l = o.z.c;
-  const Tensor& dz = o.dz.present() ? o.dz : o.z;
-  require_matrices(o.kName, {o.z, dz});
-  require(dz.shape() == o.z.shape() && o.y.count == n * l &&
-              (!o.positive_weights.present() || o.positive_weights.count == l),
-          o.kName, "z, y and dz are (N, L), and there is a weight for each label or none", {o.z, dz});
   launch(stream, o.kName, loss_kernel, Grid{dim3(1), dim3(kThreads)}, o.kind, o.z.as<float>(), o.y.data,
          o.positive_weights.data, n, l, o.loss.data, o.dz.as<float>());
 }

@@ -125,9 +125,8 @@ __global__ void reciprocal_std_kernel(const float* variance, std::int64_t channe
 }  // namespace
 
 void compute(const Stream& stream, const op::AffineRelu& o, void*) {
-  require_same_shape(o.kName, {o.x, o.y});
   const Pixels from = pixels_of(o.x, o.kName), to = pixels_of(o.y, o.kName);
-  with_type_and_width(o.kName, {from, to}, [&](auto element, auto width) {
+  with_type_and_width({from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     launch(stream, o.kName, affine_relu_kernel<T, width>,
            grid_over_rows(from.rows, from.channels, width, kAffineBlocks * stream.multiprocessors, kTableWidth), from,
@@ -136,10 +135,9 @@ void compute(const Stream& stream, const op::AffineRelu& o, void*) {
 }
 
 void compute(const Stream& stream, const op::NormalizeGradient& o, void*) {
-  require_same_shape(o.kName, {o.s, o.x, o.dx});
   const Pixels gradient = pixels_of(o.s, o.kName), value = pixels_of(o.x, o.kName), to = pixels_of(o.dx, o.kName);
   const double scale = 1.0 / static_cast<double>(value.rows);
-  with_type_and_width(o.kName, {gradient, value, to}, [&](auto element, auto width) {
+  with_type_and_width({gradient, value, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     const auto kernel = o.mode == GradMode::kAccumulate ? normalize_gradient_kernel<T, width, true>
                                                         : normalize_gradient_kernel<T, width, false>;
@@ -150,14 +148,11 @@ void compute(const Stream& stream, const op::NormalizeGradient& o, void*) {
 }
 
 void compute(const Stream& stream, const op::UpdateRunning& o, void*) {
-  require(o.mean.count > 0 && o.count > 1, o.kName,
-          "the unbiased variance of a channel needs at least 2 values; use a larger batch or image");
   launch(stream, o.kName, update_running_kernel, grid_over(o.mean.count, stream), o.batch, o.mean.count, o.count,
          o.momentum, o.mean.data, o.variance.data);
 }
 
 void compute(const Stream& stream, const op::ReciprocalStd& o, void*) {
-  require(o.variance.count > 0, o.kName, "there must be a channel");
   launch(stream, o.kName, reciprocal_std_kernel, grid_over(o.variance.count, stream), o.variance.data, o.variance.count,
          o.eps, o.rstd.data);
 }

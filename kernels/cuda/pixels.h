@@ -32,12 +32,9 @@ struct Pixels {
   }
 };
 
-// The rows of a view. Throws Error unless it is a non-empty interleaved view of fp32 or bf16 and of fewer than 2^31
+// The rows of a view of fp32 or bf16. Throws Error unless it has memory, is interleaved, and has fewer than 2^31
 // pixels.
 Pixels pixels_of(const View& view, std::string_view operation);
-
-// Throws Error unless all have the first one's type.
-void require_same_type(std::string_view operation, std::initializer_list<Pixels> views);
 
 // Whether rows begin and end on 16-byte boundaries in all of these.
 bool allow_vectors(std::initializer_list<Pixels> views);
@@ -140,8 +137,7 @@ void with_type(DType type, const Body& body) {
 // Calls body(Element<…>{}, std::integral_constant<int, width>) with the type these views share and the width that all
 // of them allow: 16 bytes but no more than kMost elements, or one element.
 template <int kMost = 16, class Body>
-void with_type_and_width(std::string_view operation, std::initializer_list<Pixels> views, const Body& body) {
-  require_same_type(operation, views);
+void with_type_and_width(std::initializer_list<Pixels> views, const Body& body) {
   with_type(views.begin()->type, [&](auto element) {
     constexpr int kWide = std::min<int>(16 / sizeof(typename decltype(element)::Type), kMost);
     if (allow_vectors(views)) {

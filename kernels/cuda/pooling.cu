@@ -12,20 +12,14 @@ struct Window {
   int kernel, stride, padding;
 };
 
-Window window_of(std::string_view operation, const View& in, const View& out, const op::Window& w) {
-  const int kernel = w.kernel, stride = w.stride, padding = w.padding;
-  require(kernel >= 1 && kernel <= 15 && stride >= 1 && padding >= 0 && padding < kernel, operation,
-          "kernel is 1 to 15, stride at least 1, padding less than the kernel", {in, out});
-  const auto pooled = [&](std::int64_t size) { return (size + 2 * padding - kernel) / stride + 1; };
-  require(in.n == out.n && in.c == out.c && out.h == pooled(in.h) && out.w == pooled(in.w), operation,
-          "the output's shape does not follow from the input's", {in, out});
+Window window_of(const View& in, const View& out, const op::Window& w) {
   return {static_cast<std::int32_t>(in.h),
           static_cast<std::int32_t>(in.w),
           static_cast<std::int32_t>(out.h),
           static_cast<std::int32_t>(out.w),
-          kernel,
-          stride,
-          padding};
+          w.kernel,
+          w.stride,
+          w.padding};
 }
 
 // kKernel: side of the window, or 0 for w.kernel. A constant lets the compiler unroll the loops and issue all loads
@@ -72,7 +66,7 @@ __global__ void max_pool_kernel(Pixels x, Window w, Pixels y, std::uint8_t* choi
 // The first output line (or column) whose window reaches input line `at`, and the last.
 __device__ std::int32_t first_window(std::int32_t at, const Window& w) {
   const std::int32_t reach = at + w.padding - w.kernel + 1;  // where the earliest such window begins
-  return reach > 0 ? (reach + w.stride - 1) / w.stride : 0;
+  return reach > 0 ? quotient_up(reach, w.stride) : 0;
 }
 __device__ std::int32_t last_window(std::int32_t at, const Window& w, std::int32_t count) {
   return min((at + w.padding) / w.stride, count - 1);
@@ -231,9 +225,9 @@ __global__ void global_average_pool_gradient_kernel(const float* dy, std::int32_
 }  // namespace
 
 void compute(const Stream& stream, const op::MaxPool& o, void*) {
-  const Window window = window_of(o.kName, o.x, o.y, o.window);
+  const Window window = window_of(o.x, o.y, o.window);
   const Pixels from = pixels_of(o.x, o.kName), to = pixels_of(o.y, o.kName);
-  with_type_and_width(o.kName, {from, to}, [&](auto element, auto width) {
+  with_type_and_width({from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     launch(stream, o.kName, window.kernel == 3 ? max_pool_kernel<T, width, 3> : max_pool_kernel<T, width, 0>,
            grid_over_rows(to.rows, to.channels, width, stream), from, window, to, o.argmax.data);
@@ -241,10 +235,9 @@ void compute(const Stream& stream, const op::MaxPool& o, void*) {
 }
 
 void compute(const Stream& stream, const op::MaxPoolGradient& o, void*) {
-  const Window window = window_of(o.kName, o.dx, o.dy, o.window);
-  require(o.argmax.present(), o.kName, "what max pool chose is needed", {o.dy, o.dx});
+  const Window window = window_of(o.dx, o.dy, o.window);
   const Pixels from = pixels_of(o.dy, o.kName), to = pixels_of(o.dx, o.kName);
-  with_type_and_width(o.kName, {from, to}, [&](auto element, auto width) {
+  with_type_and_width({from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     if (window.stride == 2 && window.kernel <= 3) {
       const std::int64_t squares = o.dx.n * ((o.dx.h + 1) / 2) * ((o.dx.w + 1) / 2);
@@ -258,9 +251,9 @@ void compute(const Stream& stream, const op::MaxPoolGradient& o, void*) {
 }
 
 void compute(const Stream& stream, const op::AveragePool& o, void*) {
-  const Window window = window_of(o.kName, o.x, o.y, {o.kernel, o.kernel, 0});
+  const Window window = window_of(o.x, o.y, {o.kernel, o.kernel, 0});
   const Pixels from = pixels_of(o.x, o.kName), to = pixels_of(o.y, o.kName);
-  with_type_and_width(o.kName, {from, to}, [&](auto element, auto width) {
+  with_type_and_width({from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     launch(stream, o.kName, average_pool_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream), from,
            window, to);
@@ -268,9 +261,9 @@ void compute(const Stream& stream, const op::AveragePool& o, void*) {
 }
 
 void compute(const Stream& stream, const op::AveragePoolGradient& o, void*) {
-  const Window window = window_of(o.kName, o.dx, o.dy, {o.kernel, o.kernel, 0});
+  const Window window = window_of(o.dx, o.dy, {o.kernel, o.kernel, 0});
   const Pixels from = pixels_of(o.dy, o.kName), to = pixels_of(o.dx, o.kName);
-  with_type_and_width(o.kName, {from, to}, [&](auto element, auto width) {
+  with_type_and_width({from, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     launch(stream, o.kName, average_pool_gradient_kernel<T, width>, grid_over_rows(to.rows, to.channels, width, stream),
            from, window, to);
@@ -279,8 +272,6 @@ void compute(const Stream& stream, const op::AveragePoolGradient& o, void*) {
 
 void compute(const Stream& stream, const op::GlobalAveragePool& o, void*) {
   const Pixels from = pixels_of(o.x, o.kName);
-  require_matrices(o.kName, {o.y});
-  require(o.y.n == o.x.n && o.y.c == o.x.c, o.kName, "x is (N, C, H, W) and y (N, C, 1, 1)", {o.x, o.y});
   with_type(from.type, [&](auto element) {
     launch(stream, o.kName, global_average_pool_kernel<typename decltype(element)::Type>,
            grid_over(o.x.n * o.x.c, stream), from, o.x.n, o.x.pixels(), o.y.as<float>());
@@ -289,9 +280,7 @@ void compute(const Stream& stream, const op::GlobalAveragePool& o, void*) {
 
 void compute(const Stream& stream, const op::GlobalAveragePoolGradient& o, void*) {
   const Pixels to = pixels_of(o.dx, o.kName);
-  require_matrices(o.kName, {o.dy});
-  require(o.dy.n == o.dx.n && o.dy.c == o.dx.c, o.kName, "dy is (N, C, 1, 1) and dx (N, C, H, W)", {o.dy, o.dx});
-  with_type_and_width(o.kName, {to}, [&](auto element, auto width) {
+  with_type_and_width({to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     launch(stream, o.kName, global_average_pool_gradient_kernel<T, width>,
            grid_over_rows(to.rows, to.channels, width, stream), o.dy.as<float>(), o.dx.h, o.dx.w, to);

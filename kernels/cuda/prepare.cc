@@ -1,5 +1,4 @@
 // Which kernel runs an operation on CUDA.
-#include "kernels/core/error.h"
 #include "kernels/cuda/convolutions.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/operations.h"
@@ -17,27 +16,22 @@ constexpr Implementation<op::NormConvolutionGradient, ConvolutionContext> kFused
 
 }  // namespace
 
-std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const ConvolutionPass& pass, Refusals* refusals) {
-  return first_of<ConvolutionPass, ConvolutionContext>(kConvolution, context, pass, refusals);
-}
 std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const op::NormConvolution& o, Refusals* refusals) {
   return first_of<op::NormConvolution, ConvolutionContext>(kFused, context, o, refusals);
 }
 std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const op::NormConvolutionGradient& o, Refusals* refusals) {
   return first_of<op::NormConvolutionGradient, ConvolutionContext>(kFusedGradient, context, o, refusals);
 }
+std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const ConvolutionPass& pass, Refusals* refusals) {
+  return first_of<ConvolutionPass, ConvolutionContext>(kConvolution, context, pass, refusals);
+}
 
 }  // namespace cuda
 
-std::unique_ptr<Kernel> CudaDevice::prepare(const Operation& operation, std::vector<Refusal>* refusals) {
+std::unique_ptr<Kernel> CudaDevice::make_kernel(const Operation& operation, std::vector<Refusal>* refusals) {
   return std::visit(
       [&]<class Op>(const Op& o) -> std::unique_ptr<Kernel> {
-        if constexpr (requires { o.shape.precision; }) {
-          constexpr bool kForward = std::is_same_v<Op, op::Convolution> || std::is_same_v<Op, op::NormConvolution>;
-          o.shape.validate();
-          const std::string refused = why_not(o.shape.precision);
-          check(refused.empty(), "{} in {}: {}", o.shape, name_of(o.shape.precision), refused);
-          check(kForward || o.shape.training, "{}: prepared for inference, backward is not there", o.shape);
+        if constexpr (requires { o.places(); }) {
           activate("preparing a convolution");
           return cuda::prepare(convolutions(), o, refusals);
         } else {

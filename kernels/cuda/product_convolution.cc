@@ -36,13 +36,14 @@ Gemm gemm_for(ConvolutionContext& context, const ConvolutionPass& p) {
 
 // Whether the pass multiplies weights of another type than the caller's.
 bool converts(const ConvolutionPass& p) {
-  return type_of(p.shape) != DType::kFloat32 && p.pass != Pass::kBackwardWeights;
+  return element_type(p.shape.precision) != DType::kFloat32 && p.pass != Pass::kBackwardWeights;
 }
 
 class ProductKernel final : public PassKernel {
  public:
   ProductKernel(ConvolutionContext& shared, const ConvolutionPass& pass)
-      : PassKernel(shared, pass, converts(pass) ? bytes_of(pass.shape.weights(), type_of(pass.shape)) : 0),
+      : PassKernel(shared, pass,
+                   converts(pass) ? bytes_of(pass.shape.weights(), element_type(pass.shape.precision)) : 0),
         gemm_(gemm_for(shared, pass)) {}
 
   std::string implementation() const override {
@@ -54,7 +55,7 @@ class ProductKernel final : public PassKernel {
   void run_pass(void* x, float* w, void* y, void* workspace) override {
     const void* weights = w;
     if (packed_bytes() > 0) {
-      interleave_weights(context().stream(), shape(), w, type_of(shape()), shape().input.c, workspace);
+      interleave_weights(context().stream(), shape(), w, element_type(shape().precision), shape().input.c, workspace);
       weights = workspace;
     }
     switch (pass()) {
@@ -82,7 +83,7 @@ bool is_product(const ConvolutionShape& shape) {
 
 GemmShape product_of(const ConvolutionShape& shape, Pass pass) {
   check(is_product(shape), "{} padding {}: is no matrix product", shape, shape.padding);
-  const DType type = type_of(shape);
+  const DType type = element_type(shape.precision);
   const std::int64_t rows = shape.input.n * shape.input.pixels(), in = shape.input.c, out = shape.out_channels;
   const Matrix x{type, rows, in, in}, y{type, rows, out, out}, w{type, out, in, in};
   const bool rounds = shape.precision == Precision::kTensorFloat32;

@@ -235,10 +235,9 @@ std::size_t reduction_bytes(std::int64_t channels) {
 void compute(const Stream& stream, const op::ChannelStatistics& o, void* workspace) {
   const bool copies = o.y.present();
   const Pixels x = pixels_of(o.x, o.kName), y = copies ? pixels_of(o.y, o.kName) : x;
-  require_same_shape(o.kName, {o.x, copies ? o.y : o.x});
   auto* partial = static_cast<Sums*>(workspace);
   Grid grid;
-  with_type_and_width(o.kName, {x, y}, [&](auto element, auto width) {
+  with_type_and_width({x, y}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     grid = reduction_grid(x, width, kStatisticsBlocks, stream);
     launch(stream, o.kName, copies ? statistics_kernel<T, width, true> : statistics_kernel<T, width, false>, grid, x, y,
@@ -249,12 +248,11 @@ void compute(const Stream& stream, const op::ChannelStatistics& o, void* workspa
 }
 
 void compute(const Stream& stream, const op::AffineReluGradient& o, void* workspace) {
-  require_same_shape(o.kName, {o.dy, o.x, o.s});
   const Pixels gradient = pixels_of(o.dy, o.kName), value = pixels_of(o.x, o.kName), to = pixels_of(o.s, o.kName);
   const bool accumulate = o.mode == GradMode::kAccumulate;
   auto* partial = static_cast<Sums*>(workspace);
   Grid grid;
-  with_type_and_width<kBackwardWidth>(o.kName, {gradient, value, to}, [&](auto element, auto width) {
+  with_type_and_width<kBackwardWidth>({gradient, value, to}, [&](auto element, auto width) {
     using T = typename decltype(element)::Type;
     grid = reduction_grid(value, width, kBackwardBlocks, stream);
     launch(stream, o.kName,
@@ -266,9 +264,8 @@ void compute(const Stream& stream, const op::AffineReluGradient& o, void* worksp
 }
 
 void compute(const Stream& stream, const op::L2Norm& o, void* workspace) {
-  require(o.g.count > 0, o.kName, "there must be a gradient");
   auto* partial = static_cast<double*>(workspace);
-  const std::int64_t blocks = std::min((o.g.count + kThreads - 1) / kThreads, kSlots);
+  const std::int64_t blocks = std::min(quotient_up(o.g.count, kThreads), kSlots);
   launch(stream, o.kName, square_sum_kernel, Grid{dim3(static_cast<unsigned>(blocks)), dim3(kThreads)}, o.g.data,
          o.g.count, partial);
   launch(stream, o.kName, finish_norm_kernel, Grid{dim3(1), dim3(kFinishThreads)}, partial, blocks, o.norm.data);

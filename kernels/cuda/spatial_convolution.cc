@@ -22,7 +22,7 @@ ConvolutionPlan plan_for(ConvolutionContext& context, const ConvolutionPass& p) 
     names.push_back(plan.name());
     hungriest = std::max(hungriest, plan.workspace_bytes());
   }
-  const DType type = type_of(p.shape);
+  const DType type = element_type(p.shape.precision);
   const Shape& input = p.shape.input;
   const std::array sizes{bytes_of(input.n * input.pixels() * pitch_of(p.shape), type),
                          bytes_of(library.weights(), type), bytes_of(p.shape.output().elements(), type), hungriest};
@@ -36,7 +36,7 @@ ConvolutionPlan plan_for(ConvolutionContext& context, const ConvolutionPass& p) 
 class SpatialKernel final : public PassKernel {
  public:
   SpatialKernel(ConvolutionContext& shared, const ConvolutionPass& pass)
-      : PassKernel(shared, pass, bytes_of(library_shape(pass.shape).weights(), type_of(pass.shape))),
+      : PassKernel(shared, pass, bytes_of(library_shape(pass.shape).weights(), element_type(pass.shape.precision))),
         channels_(library_shape(pass.shape).input.c),
         plan_(plan_for(shared, pass)) {}
 
@@ -47,11 +47,11 @@ class SpatialKernel final : public PassKernel {
   void run_pass(void* x, float* w, void* y, void* workspace) override {
     const Stream& stream = context().stream();
     if (pass() != Pass::kBackwardWeights) {
-      interleave_weights(stream, shape(), w, type_of(shape()), channels_, workspace);
+      interleave_weights(stream, shape(), w, element_type(shape().precision), channels_, workspace);
     }
     plan_.run(context().cudnn(), x, workspace, y, scratch(workspace));
     if (pass() == Pass::kBackwardWeights) {
-      deinterleave_weights(stream, shape(), type_of(shape()), channels_, workspace, w);
+      deinterleave_weights(stream, shape(), element_type(shape().precision), channels_, workspace, w);
     }
   }
 

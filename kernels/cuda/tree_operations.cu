@@ -229,7 +229,7 @@ class CudaTreeOperations final : public TreeOperations {
  private:
   static constexpr std::size_t kAlign = 256;
   static std::size_t row_bytes(std::int64_t images) {
-    return (static_cast<std::size_t>(images) * sizeof(double) + kAlign - 1) / kAlign * kAlign;
+    return rounded_up(static_cast<std::size_t>(images) * sizeof(double), kAlign);
   }
 
   static void require_images(std::int64_t images, const char* operation) {

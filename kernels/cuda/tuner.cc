@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/core/error.h"
+#include "kernels/core/pieces.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/event.h"
 
@@ -19,31 +20,29 @@ constexpr const char* kOperation = "timing algorithms";
 constexpr int kWarmups = 2, kRepetitions = 5;
 constexpr int kFill = 0x3c;  // 0.0115 as fp32 and as bf16: sums of products stay finite
 
-std::size_t aligned(std::size_t bytes) {
-  return (bytes + 255) / 256 * 256;
-}
-
 // One allocation, cut into buffers.
 class Scratch {
  public:
   Scratch(const Stream& stream, std::span<const std::size_t> sizes) {
-    std::size_t total = 0;
-    for (const std::size_t bytes : sizes) {
-      total += aligned(bytes);
-    }
+    const std::size_t total = cut(nullptr, sizes);
     void* raw = nullptr;
     check_cuda(cudaMalloc(&raw, std::max<std::size_t>(total, 1)), kOperation, stream.device);
     memory_.reset(raw);
     check_cuda(cudaMemsetAsync(raw, kFill, total, stream.handle), kOperation, stream.device);
-    char* next = static_cast<char*>(raw);
-    for (const std::size_t bytes : sizes) {
-      buffers_.push_back(next);
-      next += aligned(bytes);
-    }
+    cut(raw, sizes);
   }
   std::span<void* const> buffers() const { return buffers_; }
 
  private:
+  std::size_t cut(void* base, std::span<const std::size_t> sizes) {
+    Pieces p(base, 256);
+    buffers_.clear();
+    for (const std::size_t bytes : sizes) {
+      buffers_.push_back(p.take_bytes(bytes));
+    }
+    return p.bytes();
+  }
+
   struct Free {
     void operator()(void* memory) const { cudaFree(memory); }  // waits for work that uses it
   };

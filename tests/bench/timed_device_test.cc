@@ -47,7 +47,7 @@ TEST_P(TimedDeviceTest, CountsBytesAsTheyLieInMemory) {
                                  .input_use = Use::kSpatial,
                                  .output_use = Use::kSpatial,
                                  .precision = precision};
-    const DType type = precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+    const DType type = element_type(precision);
     const Buffer x(device_, 1 << 16, 0, 0), y(device_, 1 << 16, 0, 0), w(device_, shape.weights() * 4);
     const op::Convolution convolution{.shape = shape,
                                       .x = whole(x.as(), kInput, Use::kSpatial, type),
@@ -76,7 +76,7 @@ TEST_P(TimedDeviceTest, AddsUpWhatWasQueuedSinceTheReset) {
   for (int i = 0; i < 3; ++i) {
     device_.fill(memory.as(), 1, 1 << 20);
   }
-  device_.push_range("z again");
+  device_.push_range("z recompute");
   device_.fill(memory.as(), 2, 1 << 20);
   device_.pop_range();
   const Cost cost = device_.profile().at("fill");

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/cudnn_graph.h"
 #include "kernels/device.h"
+#include "tests/kernels/unbound.h"
 
 namespace densetree::test {
 namespace {
@@ -10,17 +11,7 @@ namespace {
 // Of the first channels of a stack of 64 to those from `first` on of another.
 std::unique_ptr<Kernel> prepared(Device& device, const ConvolutionShape& shape, std::int64_t first,
                                  std::vector<Refusal>* refusals) {
-  const auto stack = [&](Shape of) {
-    of.c = 64;
-    const DType type = shape.precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
-    return make_view(nullptr, of, device.layout(Use::kStack), type);
-  };
-  return device.prepare(op::NormConvolution{.shape = shape,
-                                            .x = stack(shape.input).slice(0, shape.input.c),
-                                            .affine = {},
-                                            .w = {},
-                                            .y = stack(shape.output()).slice(first, shape.out_channels)},
-                        refusals);
+  return device.prepare(unbound_norm_convolution(device, shape, {0, 64}, {first, 64}), refusals);
 }
 
 TEST(EmulatedFusedPlans, AreCompiledOncePerProcess) {

@@ -9,6 +9,7 @@
 
 #include "engine/arena.h"
 #include "kernels/core/error.h"
+#include "tests/kernels/unbound.h"
 
 namespace densetree {
 namespace {
@@ -117,7 +118,7 @@ class TapeTest : public testing::Test {
     }
   }
 
-  // "A B loss B' B< A<": forward, ' made again, < backward, ? clip, ! update.
+  // "A B loss B' B< A<": forward, ' recomputed, < backward, ? clip, ! update.
   std::string program() const {
     const std::map<Phase, std::string> marks{{Phase::kForward, ""},
                                              {Phase::kRecompute, "'"},
@@ -297,7 +298,7 @@ TEST_F(TapeTest, UpdatesFollowBackwardAndClippingIsLeftOutWhereNotAskedFor) {
   EXPECT_NEAR(value, std::abs(2 * 2 * loss_gradient(2)), 1e-6);
 }
 
-// ---- Making again ----------------------------------------------------------------------------------
+// ---- Recomputing -----------------------------------------------------------------------------------
 
 // x -> A -> a -> B -> b -> C -> c, where each backward reads the input of its operation.
 class RecomputeTest : public TapeTest {
@@ -365,7 +366,7 @@ TEST_F(RecomputeTest, ADroppedStorageIsAliveInTwoSpans) {
       ++spans;
       EXPECT_EQ(buffer.first, 1);  // B
       EXPECT_EQ(buffer.last, 2);   // C
-    } else if (buffer.name == "B (again)") {
+    } else if (buffer.name == "B (recomputed)") {
       ++spans;
       EXPECT_EQ(buffer.first, 4);  // B'
       EXPECT_EQ(buffer.last, 5);   // C<
@@ -436,9 +437,9 @@ TEST_F(TapeTest, RefusesToTrainThroughWhatHasNoGradient) {
 }
 
 TEST_F(TapeTest, NamesTheLayerThatADeviceHasNoKernelFor) {
-  const Tensor x = input("x"), y = tensor("y");
-  const ConvolutionShape shape{.input = {1, 3, 4, 4}, .out_channels = 3};  // fills no vector
-  op::NormConvolution fused{.shape = shape, .x = x, .affine = {}, .w = weights(3, 1), .y = y};
+  const Tensor x = input("x");
+  const op::NormConvolution fused = test::unbound_norm_convolution(  // three channels fill no vector
+      *device_, {.input = {1, 3, 4, 4}, .out_channels = 3}, {0, 3}, {0, 3});
   std::string why_not;
   EXPECT_FALSE(tape_.try_add("A", fused, &why_not));
   EXPECT_FALSE(why_not.empty());
@@ -449,6 +450,12 @@ TEST_F(TapeTest, NamesTheLayerThatADeviceHasNoKernelFor) {
   ASSERT_EQ(tape_.steps().at(0).refusals.size(), 2u);
   EXPECT_EQ(tape_.steps()[0].refusals[0].reason, why_not);
   EXPECT_TRUE(tape_.steps().at(1).refusals.empty());
+}
+
+TEST_F(TapeTest, NamesTheLayerWhoseOperandsDoNotFit) {
+  const Tensor x = input("x"), y = tape_.tensor("y", {1, 5, 1, 1}, Layout::kPlanar);
+  expect_error([&] { tape_.add("A", op::Copy{.x = x, .y = y}); },
+               "A: copy: y is (1, 5, 1, 1); it must be (1, 4, 1, 1)");
 }
 
 TEST_F(TapeTest, RefusesToFreezeTwiceToAddToTheFrozenAndToRunUnbound) {

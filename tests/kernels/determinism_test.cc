@@ -13,9 +13,9 @@ class Everything {
   explicit Everything(Device& device) : device_(device) {}
 
   std::vector<std::uint32_t> bits() {
-    feature_ops();
+    batch_norm();
     pooling();
-    vectors();
+    classifier_and_optimizer();
     input();
     return std::move(bits_);
   }
@@ -29,7 +29,7 @@ class Everything {
     bits_.push_back(static_cast<std::uint32_t>(word)), bits_.push_back(static_cast<std::uint32_t>(word >> 32));
   }
 
-  void feature_ops() {
+  void batch_norm() {
     const Layout stack = device_.layout(Use::kStack);
     const Tensor x(device_, kShape, {device_.layout(Use::kSpatial)}, random_values(kShape.elements(), 1));
     const Tensor copy(device_, kShape, {stack, 8, 5}),
@@ -87,7 +87,7 @@ class Everything {
     keep(mean.read());
   }
 
-  void vectors() {
+  void classifier_and_optimizer() {
     const std::int64_t n = 32, k = 333, l = 14, many = 100003;
     const Tensor x(device_, {n, k}, {}, random_values(n * k, 1)), y(device_, {n, l}, {}), dz(device_, {n, l}, {}),
         dx(device_, {n, k}, {});

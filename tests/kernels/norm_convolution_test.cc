@@ -3,6 +3,7 @@
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/cpu/product.h"
 #include "tests/kernels/op_case.h"
+#include "tests/kernels/unbound.h"
 
 namespace densetree::test {
 namespace {
@@ -46,10 +47,6 @@ std::string name_of_case(const ConvolutionShape& s) {
                      s.input.h, s.input.w, s.out_channels);
 }
 
-DType type_of(const ConvolutionShape& shape) {
-  return shape.precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
-}
-
 // Batch norm's parameters, and the distance of every z from the clamp: γ·x̂ + β is nowhere near zero, so that rounding
 // does not decide which gradients pass.
 struct Data {
@@ -59,7 +56,7 @@ struct Data {
 
   explicit Data(const ConvolutionShape& shape) {
     const std::int64_t channels = shape.input.c;
-    const DType type = type_of(shape);
+    const DType type = element_type(shape.precision);
     x = random_values(shape.input.elements(), 1);
     w = rounded_to(type, random_values(shape.weights(), 2));
     dy = rounded_to(type, random_values(shape.output().elements(), 3));
@@ -114,18 +111,9 @@ class NormConvolutionTest : public OpTest {
   }
   // The device's reasons where it has no fused form of these channels in a stack, else empty.
   std::string why_not_fused(const ConvolutionShape& shape) {
-    const auto stack = [&](Shape of, std::int64_t begin, std::int64_t channels) {
-      of.c = begin + channels + 16;
-      return densetree::Tensor(make_view(nullptr, of, device().layout(Use::kStack), type_of(shape)))
-          .slice(begin, channels);
-    };
     std::vector<Refusal> refusals;
-    const auto kernel = device().prepare(op::NormConvolution{.shape = shape,
-                                                             .x = stack(shape.input, 0, shape.input.c),
-                                                             .affine = {},
-                                                             .w = {},
-                                                             .y = stack(shape.output(), 32, shape.out_channels)},
-                                         &refusals);
+    const auto kernel = device().prepare(
+        unbound_norm_convolution(device(), shape, {0, shape.input.c + 16}, {32, shape.out_channels + 48}), &refusals);
     std::string reasons;
     for (const Refusal& refusal : refusals) {
       EXPECT_FALSE(refusal.implementation.empty() || refusal.reason.empty()) << shape.describe();
@@ -154,7 +142,7 @@ TEST_P(NormConvolutionTest, ForwardWithStatisticsAndKept) {
   for_each_case([&](const ConvolutionShape& shape, const auto& kernel_of) {
     const Data d(shape);
     const std::int64_t out = shape.out_channels;
-    const DType type = type_of(shape);
+    const DType type = element_type(shape.precision);
     const Tensor x(device(), shape.input, slab(0, 32, type), d.x), y(device(), shape.output(), slab(32, 16, type));
     const Tensor z(device(), shape.input, slab(0, 0, type));
     const Floats w(device(), d.w), mean(device(), out), variance(device(), out), rstd(device(), out);
@@ -211,7 +199,7 @@ TEST_P(NormConvolutionTest, Backward) {
       sum_scale[i / shape.input.pixels() % channels] += 6 * dz_scale[i];
     }
 
-    const DType type = type_of(shape);
+    const DType type = element_type(shape.precision);
     const Tensor x(device(), shape.input, slab(0, 16, type), d.x),
         dy(device(), shape.output(), slab(16, 0, type), d.dy);
     const Tensor z(device(), shape.input, slab(0, 0, type), d.z);
@@ -267,7 +255,7 @@ TEST_P(NormConvolutionTest, KeepingChangesNoBit) {
   if (const std::string why_not = why_not_fused(shape); !why_not.empty()) {
     GTEST_SKIP() << why_not;
   }
-  const DType type = type_of(shape);
+  const DType type = element_type(shape.precision);
   const Data d(shape);
   const Tensor x(device(), shape.input, slab(0, 0, type), d.x), y(device(), shape.output(), slab(0, 0, type));
   const Tensor z(device(), shape.input, slab(0, 0, type)), dy(device(), shape.output(), slab(0, 0, type), d.dy);
@@ -313,17 +301,17 @@ TEST_P(NormConvolutionTest, RefusesWhatItWasNotMadeFor) {
   if (const std::string why_not = why_not_fused(shape); !why_not.empty()) {
     GTEST_SKIP() << why_not;
   }
-  const DType type = type_of(shape);
+  const DType type = element_type(shape.precision);
   const Tensor x(device(), shape.input, slab(0, 0, type)), y(device(), shape.output(), slab(0, 0, type)),
       other(device(), {2, 32, 9, 7}, slab(0, 0, type));
-  const auto kernel = prepared(device(), op::NormConvolution{.shape = shape, .x = x, .affine = {}, .w = {}, .y = y});
   const auto expect_refusal = [&](const Tensor& input, const Tensor& output, const View& z, const std::string& reason) {
-    const op::NormConvolution operation{.shape = shape, .x = input, .affine = {}, .w = {}, .y = output, .z = z};
-    expect_error([&] { run(device(), *kernel, operation); }, reason);
+    op::NormConvolution operation = unbound_norm_convolution(device(), shape, {0, 32}, {0, 32});
+    operation.x = input, operation.y = output, operation.z = z;
+    expect_error([&] { prepared(device(), operation); }, reason);
   };
-  expect_refusal(other, y, {}, "its input is (2, 32, 9, 7)");
-  expect_refusal(x, other, {}, "its output is (2, 32, 9, 7)");
-  expect_refusal(x, y, other.view(), "what is kept of its input is (2, 32, 9, 7)");
+  expect_refusal(other, y, {}, "input is (2, 32, 9, 7)");
+  expect_refusal(x, other, {}, "output is (2, 32, 9, 7)");
+  expect_refusal(x, y, other.view(), "z is (2, 32, 9, 7)");
   op::NormConvolutionGradient gradient{};
   gradient.shape = shape, gradient.x = x, gradient.dy = y, gradient.s = x;
   expect_error([&] { run(device(), gradient); }, "prepared for inference");

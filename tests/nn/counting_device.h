@@ -59,12 +59,13 @@ class CountingDevice final : public DeviceDecorator {
     ++captured;
     return captures ? std::make_unique<NotedReplay>(*this, std::move(work)) : inner_.capture(std::move(work));
   }
-  std::unique_ptr<Kernel> prepare(const Operation& operation, std::vector<Refusal>* refusals) override {
+
+ private:
+  std::unique_ptr<Kernel> make_kernel(const Operation& operation, std::vector<Refusal>* refusals) override {
     auto kernel = inner_.prepare(operation, refusals);
     return kernel && captures ? std::make_unique<NotedKernel>(*this, std::move(kernel)) : std::move(kernel);
   }
 
- private:
   // Passes captured work's calls on: the first run makes them all, the second notes them too.
   class NotedReplay final : public Replay {
    public:

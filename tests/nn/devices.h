@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/device.h"
+#include "tests/kernels/unbound.h"
 
 namespace densetree::test {
 
@@ -46,13 +47,10 @@ class DeviceTest : public testing::TestWithParam<std::string> {
 // The reason why the device has no fused batch norm and convolution in this precision, of shapes that suit every one
 // that has; empty where it has.
 inline std::string why_not_fused(Device& device, Precision precision) {
-  op::NormConvolution fused{};
-  fused.shape = {.input = {4, 32, 8, 8}, .out_channels = 64, .precision = precision};
-  const DType type = precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
-  fused.x = make_view(nullptr, fused.shape.input, device.layout(Use::kStack), type);
-  fused.y = make_view(nullptr, fused.shape.output(), device.layout(Use::kStack), type);
+  const ConvolutionShape shape{.input = {4, 32, 8, 8}, .out_channels = 64, .precision = precision};
   std::vector<Refusal> refusals;
-  return device.prepare(fused, &refusals) ? "" : refusals.back().reason;
+  return device.prepare(unbound_norm_convolution(device, shape, {0, 32}, {0, 64}), &refusals) ? ""
+                                                                                              : refusals.back().reason;
 }
 
 inline std::string device_label(const testing::TestParamInfo<std::string>& info) {

@@ -150,7 +150,7 @@ done
 plan=(plan --arch growth=12,blocks=2-2,init=16 --batch-size 2 --image-size 64 --device cpu --operations)
 runs 0 "${plan[@]}" --memory recompute
 for words in "forward .* convolution .*conv 7x7 stride 2 (2, 3, 64, 64) -> 16 .*own sums in fp64" \
-  "again .* affine relu " "backward .* convolution weight gradient .*oneDNN" "clip .* l2 norm" "update .* adam" \
+  "recompute .* affine relu " "backward .* convolution weight gradient .*oneDNN" "clip .* l2 norm" "update .* adam" \
   "denselayer1.conv2 .* 3x3 .*oneDNN.*fused tiles: .*; own sums in fp64: it is not the convolution of the network's input"; do
   grep -q "$words" "$work/out" || fail "plan --operations has no line '$words'"
 done

@@ -397,7 +397,7 @@ class SharedFeature {
   Values forward(const Consumer& consumer) const {
     const Floats gamma(device_, consumer.gamma), beta(device_, consumer.beta);
     const Tensor y(device_, {shape_.n, consumer.channels, shape_.h, shape_.w}, {device_.layout(Use::kSpatial)});
-    run(device_, op::AffineRelu{.x = x_.slice(0, consumer.channels), .affine = affine(gamma, beta), .y = y});
+    run(device_, op::AffineRelu{.x = x_.slice(0, consumer.channels), .affine = affine(consumer, gamma, beta), .y = y});
     return y.read();
   }
   // The first consumer has to read all channels: it overwrites. Returns (dγ, dβ).
@@ -406,12 +406,13 @@ class SharedFeature {
     const Floats dgamma(device_, consumer.channels), dbeta(device_, consumer.channels);
     const Shape read{shape_.n, consumer.channels, shape_.h, shape_.w};
     const Tensor dy(device_, read, {device_.layout(Use::kStack)}, consumer.dy);
+    const op::GradientSums sums = sums_.get();
     run(device_, op::AffineReluGradient{.dy = dy,
                                         .x = x_.slice(0, consumer.channels),
-                                        .affine = affine(gamma, beta),
+                                        .affine = affine(consumer, gamma, beta),
                                         .mode = mode,
                                         .s = s_.slice(0, consumer.channels),
-                                        .sums = sums_.get(),
+                                        .sums = {first(sums.s, consumer), first(sums.s_xhat, consumer)},
                                         .dgamma = dgamma,
                                         .dbeta = dbeta});
     return {dgamma.read(), dbeta.read()};
@@ -424,8 +425,13 @@ class SharedFeature {
   }
 
  private:
-  op::Affine affine(const Floats& gamma, const Floats& beta) const {
-    return {statistics_.mean, statistics_.rstd, gamma, beta};
+  template <class T>
+  static densetree::Array<T> first(const densetree::Array<T>& of_all, const Consumer& consumer) {
+    return of_all.slice(0, consumer.channels);
+  }
+  op::Affine affine(const Consumer& consumer, const Floats& gamma, const Floats& beta) const {
+    const op::Statistics all = statistics_.get();
+    return {first(all.mean, consumer), first(all.rstd, consumer), gamma, beta};
   }
   Device& device_;
   Shape shape_;

@@ -1,0 +1,30 @@
+// Operations whose operands have no memory yet, as a tape makes them: enough to ask a device whether it takes them.
+#pragma once
+
+#include "kernels/device.h"
+
+namespace densetree::test {
+
+// Channels from `begin` on of a stack of `of` channels.
+struct InStack {
+  std::int64_t begin = 0, of = 0;
+};
+
+inline op::NormConvolution unbound_norm_convolution(const Device& device, const ConvolutionShape& shape, InStack x,
+                                                    InStack y) {
+  const auto array = [](std::int64_t count) { return densetree::Array<float>(nullptr, count); };
+  const auto stack = [&](Shape whole, InStack in) {
+    const std::int64_t channels = whole.c;
+    whole.c = in.of;
+    return densetree::Tensor(make_view(nullptr, whole, device.layout(Use::kStack), element_type(shape.precision)))
+        .slice(in.begin, channels);
+  };
+  const std::int64_t c = shape.input.c;
+  return {.shape = shape,
+          .x = stack(shape.input, x),
+          .affine = {array(c), array(c), array(c), array(c)},
+          .w = array(shape.weights()),
+          .y = stack(shape.output(), y)};
+}
+
+}  // namespace densetree::test
