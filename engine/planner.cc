@@ -1,5 +1,6 @@
 #include "engine/planner.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "kernels/core/error.h"

@@ -234,7 +234,8 @@ class CpuTreeOperations final : public TreeOperations {
       std::array<std::uint32_t, 3 * kMaxBins> found;  // of false, true and unknown truth
       std::fill_n(found.begin(), 3 * bins.bins, 0u);
       for (std::int64_t i = v * images; i < (v + 1) * images; ++i) {
-        ++found[static_cast<std::size_t>(truths[i] * bins.bins + bin(node_scores[i]))];
+        const std::int32_t slot = truths[i] * bins.bins + bin(node_scores[i]);
+        ++found[static_cast<std::size_t>(slot)];
       }
       std::uint32_t* to = counts + v * 2 * bins.bins;
       std::copy_n(found.begin() + kTrue * bins.bins, bins.bins, to);
