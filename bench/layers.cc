@@ -157,13 +157,21 @@ struct ChannelData {
 
 void add_norm_convolution(Device& device, const ConvolutionShape& shape) {
   const DType type = element_type(shape.precision);
-  const auto stack = [&](const Shape& of) { return make_view(nullptr, of, device.layout(Use::kStack), type); };
-  const Array<float> channels(nullptr, shape.input.c);
+  const auto unbound = [](auto operand) {
+    operand.storage = 0;
+    return operand;
+  };
+  const auto stack = [&](const Shape& of) {
+    return unbound(Tensor(make_view(nullptr, of, device.layout(Use::kStack), type)));
+  };
+  const auto array = [&](std::int64_t count) { return unbound(Array<float>(nullptr, count)); };
+  const auto channels = array(shape.input.c);
   if (!device.prepare(op::NormConvolution{.shape = shape,
                                           .x = stack(shape.input),
                                           .affine = {channels, channels, channels, channels},
-                                          .w = {nullptr, shape.weights()},
-                                          .y = stack(shape.output())})) {
+                                          .w = array(shape.weights()),
+                                          .y = stack(shape.output()),
+                                          .eps = 1e-5f})) {
     return;
   }
   for (const bool forward : {true, false}) {

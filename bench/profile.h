@@ -31,7 +31,7 @@ class Profiler {
   void reset();
   // Runs the body and notes where in the queue it began and ended.
   void measure(const std::string& kind, double bytes, double flops, const std::function<void()>& body);
-  // Ranges whose name ends with " again", what a tape makes a second time, are timed as one kind of their own.
+  // Ranges whose name ends with " recompute" are timed as one kind of their own.
   void begin_range(std::string_view name);
   void end_range();
 

@@ -1,6 +1,7 @@
 #include "engine/gradients.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/core/error.h"
 
@@ -257,14 +258,17 @@ Tensor Gradients::to(const Tensor& x) {
 
 Array<float> Gradients::to(const Array<float>& w) {
   const Array<float> dw = tape_.gradient(w);
-  const auto same = [&](const Array<float>& other) { return other.storage == dw.storage && other.start == dw.start; };
-  const auto found = std::find_if(written_arrays_.begin(), written_arrays_.end(), same);
+  const auto overlaps = [&](const Array<float>& other) {
+    return other.storage == dw.storage && other.start < dw.start + dw.bytes() && dw.start < other.start + other.bytes();
+  };
+  const auto found = std::find_if(written_arrays_.begin(), written_arrays_.end(), overlaps);
   if (found == written_arrays_.end()) {
     written_arrays_.push_back(dw);
     return dw;
   }
-  check(found->count == dw.count, "tape: '{}' shares {} of {} weights; all or none can be shared",
-        tape_.steps_[index_].name, std::min(found->count, dw.count), std::max(found->count, dw.count));
+  check(found->start == dw.start && found->count == dw.count,
+        "tape: '{}' shares a part of its weights with another layer; all or none can be shared",
+        tape_.steps_[index_].name);
   const Array<float> part = tape_.array<float>("part of " + tape_.storages_[dw.storage].name, dw.count);
   pending_.push_back({.x = row_of(part), .y = row_of(dw)});
   return part;

@@ -1,7 +1,5 @@
 #include "engine/persistent.h"
 
-#include <algorithm>
-
 #include "engine/planner.h"
 #include "kernels/core/error.h"
 #include "kernels/core/integer.h"
@@ -9,18 +7,18 @@
 namespace densetree {
 
 void Persistent::add(std::string name, std::size_t bytes) {
-  const auto same = [&](const Entry& entry) { return entry.name == name; };
-  check(std::none_of(entries_.begin(), entries_.end(), same), "persistent storage '{}' is listed twice", name);
-  entries_.push_back({std::move(name), bytes_});
+  const auto [place, is_new] = entries_.try_emplace(std::move(name), Entry{bytes_, bytes});
+  check(is_new, "persistent storage '{}' is listed twice", place->first);
   bytes_ += rounded_up(bytes, Planner::kAlignment);
 }
 
-void* Persistent::at(const std::string& name) const {
-  const auto same = [&](const Entry& entry) { return entry.name == name; };
-  const auto found = std::find_if(entries_.begin(), entries_.end(), same);
+void* Persistent::at(const std::string& name, std::size_t bytes) const {
+  const auto found = entries_.find(name);
   check(found != entries_.end(), "there is no persistent storage '{}'", name);
+  const Entry& entry = found->second;
+  check(bytes <= entry.bytes, "persistent storage '{}' has {} bytes; {} are used", name, entry.bytes, bytes);
   check(base_ != nullptr, "persistent storage '{}' has no memory yet", name);
-  return base_ + found->offset;
+  return base_ + entry.offset;
 }
 
 }  // namespace densetree

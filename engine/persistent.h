@@ -3,8 +3,8 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <string>
-#include <vector>
 
 namespace densetree {
 
@@ -13,15 +13,14 @@ class Persistent {
   void add(std::string name, std::size_t bytes);  // throws Error where the name is taken
   std::size_t bytes() const { return bytes_; }    // of the block
   void place(std::byte* memory) { base_ = memory; }
-  // Where it lies. Throws Error where nothing has the name, or before place().
-  void* at(const std::string& name) const;
+  // Where it lies. Throws Error where nothing has the name, where that has fewer bytes, or before place().
+  void* at(const std::string& name, std::size_t bytes = 0) const;
 
  private:
   struct Entry {
-    std::string name;
-    std::size_t offset;
+    std::size_t offset, bytes;
   };
-  std::vector<Entry> entries_;
+  std::map<std::string, Entry> entries_;
   std::size_t bytes_ = 0;
   std::byte* base_ = nullptr;
 };

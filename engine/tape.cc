@@ -67,12 +67,20 @@ StorageId Tape::storage(std::string name, std::size_t bytes) {
   return static_cast<StorageId>(storages_.size()) - 1;
 }
 
-StorageId Tape::external_storage(const std::string& name) {
+StorageId Tape::external_storage(const std::string& name, std::size_t bytes) {
   const auto [place, is_new] = externals_.try_emplace(name, static_cast<StorageId>(storages_.size()));
   if (is_new) {
     storages_[storage(name, 0)].is_external = true;
   }
+  Storage& s = storages_[place->second];
+  s.bytes = std::max(s.bytes, bytes);
   return place->second;
+}
+
+Tape::Storage& Tape::storage_of(const std::string& layer, StorageId id) {
+  check(id >= 0 && id < static_cast<StorageId>(storages_.size()),
+        "tape: an operand of '{}' lies in none of the tape's storages", layer);
+  return storages_[id];
 }
 
 Tensor Tape::tensor(std::string name, const Shape& shape, Layout layout, DType dtype) {
@@ -106,7 +114,7 @@ Tensor Tape::gradient(const Tensor& tensor) {
 void Tape::make_gradients(const std::string& external, std::string name, std::int64_t count) {
   const StorageId gradients = array<float>(std::move(name), count).storage;
   storages_[gradients].kept_in_backward = true;
-  storages_[external_storage(external)].gradient = gradients;
+  storages_[external_storage(external, 0)].gradient = gradients;
 }
 
 Array<float> Tape::gradient(const Array<float>& array) const {
@@ -164,7 +172,7 @@ void Tape::fail_unprepared(const std::string& name, const Operation& operation, 
 
 void Tape::note_uses(const Step& step) {
   for_each_operand(step.operation, [&]<class T>(Access access, const T& operand) {
-    Storage& s = storages_[operand.storage];
+    Storage& s = storage_of(step.name, operand.storage);
     const bool is_made = s.kept || s.is_external || s.producer >= 0;
     check(access == Access::kWrite || is_made, "tape: '{}' reads '{}' before anything wrote it", step.name, s.name);
     check(access != Access::kAdd || s.is_external || !s.is_read,
@@ -174,8 +182,8 @@ void Tape::note_uses(const Step& step) {
       s.is_read = true;
       return;
     }
-    s.adds = s.producer >= 0;
-    s.producer = s.adds ? s.producer : static_cast<int>(steps_.size());
+    s.several_writers = s.producer >= 0;
+    s.producer = s.several_writers ? s.producer : static_cast<int>(steps_.size());
     if constexpr (std::is_same_v<T, Tensor>) {
       if (access == Access::kWrite) {
         note_written(step, operand);
@@ -194,10 +202,11 @@ void Tape::note_written(const Step& step, const Tensor& tensor) {
 }
 
 void Tape::add_update(const std::string& name, Phase phase, const Operation& operation) {
+  check(!frozen_, "tape: '{}' is added after it was frozen", name);
   Step step{.name = name, .phase = phase, .operation = operation};
   for_each_operand(operation, [&](Access, const auto& operand) {
-    check(!storages_[operand.storage].dropped, "tape: '{}' uses '{}', which is dropped after forward", name,
-          storages_[operand.storage].name);
+    const Storage& s = storage_of(name, operand.storage);
+    check(!s.dropped, "tape: '{}' uses '{}', which is dropped after forward", name, s.name);
   });
   prepare(step);
   updates_.push_back(std::move(step));
@@ -236,12 +245,12 @@ void Tape::require(StorageId id) {
   }
   check(storages_[id].producer >= 0, "tape: '{}' is dropped, and no operation makes it", storages_[id].name);
   const Step& made_by = steps_[storages_[id].producer];
-  check(!storages_[id].adds, "tape: '{}' is written by several operations, so it cannot be recomputed",
+  check(!storages_[id].several_writers, "tape: '{}' is written by several operations, so it cannot be recomputed",
         storages_[id].name);
-  Step step{.name = made_by.name, .phase = Phase::kRecompute, .operation = made_by.operation, .kernel = made_by.kernel};
-  if (auto* fused = std::get_if<op::NormConvolution>(&step.operation)) {
-    fused->statistics = {};  // those of the first time are there
-  }
+  Step step{.name = made_by.name,
+            .phase = Phase::kRecompute,
+            .operation = recomputed(made_by.operation),
+            .kernel = made_by.kernel};
   for_each_operand(step.operation, [&](Access access, const auto& operand) {
     if (access == Access::kRead) {
       require(operand.storage);
@@ -300,7 +309,7 @@ void Tape::bind(std::byte* memory, const Persistent& persistent) {
   memory_.assign(storages_.size(), nullptr);
   for (std::size_t id = 0; id < storages_.size(); ++id) {
     if (storages_[id].is_external) {
-      memory_[id] = static_cast<std::byte*>(persistent.at(storages_[id].name));
+      memory_[id] = static_cast<std::byte*>(persistent.at(storages_[id].name, storages_[id].bytes));
     } else if (storages_[id].buffer >= 0) {
       memory_[id] = base_ + planner_.buffer(storages_[id].buffer).offset;
     }

@@ -63,7 +63,8 @@ class Tape {
   // `count` elements from `first` on of the persistent storage of that name.
   template <class T>
   Array<T> external(const std::string& name, std::int64_t first, std::int64_t count) {
-    return array_in<T>(external_storage(name), first + count).slice(first, count);
+    const std::int64_t end = first + count;
+    return array_in<T>(external_storage(name, static_cast<std::size_t>(end) * sizeof(T)), end).slice(first, count);
   }
   // Forgotten after forward, and recomputed in backward.
   void drop_after_forward(StorageId storage) { storages_[storage].dropped = true; }
@@ -121,12 +122,12 @@ class Tape {
 
   struct Storage {
     std::string name;
-    std::size_t bytes = 0;
+    std::size_t bytes = 0;  // of an external one, those that are used
     bool is_external = false, dropped = false, kept = false, kept_in_backward = false, constant = false;
     Tensor whole;               // where it holds a tensor
     std::int64_t channels = 0;  // where it holds statistics
     int producer = -1;          // the first forward step that writes it
-    bool adds = false;          // whether a later one writes it too
+    bool several_writers = false;
     StorageId gradient = -1, recomputed = -1;
     std::vector<bool> written;  // channels that forward has written, where it holds a tensor
     bool is_read = false;       // in forward
@@ -141,7 +142,8 @@ class Tape {
     return array;
   }
   StorageId storage(std::string name, std::size_t bytes);
-  StorageId external_storage(const std::string& name);
+  StorageId external_storage(const std::string& name, std::size_t bytes);  // as many at least
+  Storage& storage_of(const std::string& layer, StorageId id);
   bool try_prepare(Step& step);
   void prepare(Step& step);  // throws Error where the device has no implementation
   [[noreturn]] void fail_unprepared(const std::string& name, const Operation& operation,

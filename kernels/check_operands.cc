@@ -38,17 +38,13 @@ class OperandCheck {
   void check_rules(const op::ConvolutionDataGradient& o) const { check_convolution(o, false); }
 
   void check_rules(const op::NormConvolution& o) const {
-    check_sides(o, true);
-    check_affine(o.affine, o.shape.input.c);
-    check_kept(o.z, o.shape);
+    check_norm_convolution(o, true);
     if (o.statistics.present()) {
       check_statistics(o.statistics, o.shape.out_channels);
     }
   }
   void check_rules(const op::NormConvolutionGradient& o) const {
-    check_sides(o, false);
-    check_affine(o.affine, o.shape.input.c);
-    check_kept(o.z, o.shape);
+    check_norm_convolution(o, false);
     check_shape("s", o.s, o.shape.input);
     check_precision("s", o.s, o.shape.precision);
     check_layout("s", o.s, o.shape.input_use);
@@ -68,10 +64,14 @@ class OperandCheck {
   }
   void check_rules(const op::UpdateRunning& o) const {
     require(o.count > 1, "the unbiased variance of {} value needs at least 2; use a larger batch or image", o.count);
+    check_present("mean", o.mean);
     check_statistics(o.batch, o.mean.count);
     check_count("variance", o.variance, o.mean.count);
   }
-  void check_rules(const op::ReciprocalStd& o) const { check_count("rstd", o.rstd, o.variance.count); }
+  void check_rules(const op::ReciprocalStd& o) const {
+    check_present("variance", o.variance);
+    check_count("rstd", o.rstd, o.variance.count);
+  }
   void check_rules(const op::AffineRelu& o) const {
     check_like("y", o.y, o.x);
     check_affine(o.affine, o.x.c);
@@ -151,9 +151,13 @@ class OperandCheck {
   }
 
   // ---- Optimiser
-  void check_rules(const op::AllReduce&) const {}
-  void check_rules(const op::L2Norm& o) const { check_count("norm", o.norm, 1); }
+  void check_rules(const op::AllReduce& o) const { check_present("g", o.g); }
+  void check_rules(const op::L2Norm& o) const {
+    check_present("g", o.g);
+    check_count("norm", o.norm, 1);
+  }
   void check_rules(const op::Adam& o) const {
+    check_present("w", o.w);
     check_count("scalars", o.scalars, 1);
     if (o.norm.present()) {
       check_count("norm", o.norm, 1);
@@ -175,31 +179,35 @@ class OperandCheck {
     }
   }
 
-  void check_shape(const char* name, const View& view, const Shape& wanted) const {
+  void check_present(const char* name, const auto& operand) const { require(operand.present(), "{} is missing", name); }
+  void check_shape(const char* name, const Tensor& view, const Shape& wanted) const {
+    check_present(name, view);
     require(view.shape() == wanted, "{} is {}; it must be {}", name, view.shape(), wanted);
   }
-  void check_types(std::initializer_list<View> views) const {
-    for (const View& view : views) {
+  void check_types(std::initializer_list<Tensor> views) const {
+    for (const Tensor& view : views) {
+      check_present("a tensor", view);
       require(is_float(view.dtype) && view.dtype == views.begin()->dtype,
               "tensors must be all fp32 or all bf16; got {} and {}", name_of(views.begin()->dtype),
               name_of(view.dtype));
     }
   }
-  void check_like(const char* name, const View& view, const View& other) const {
+  void check_like(const char* name, const Tensor& view, const Tensor& other) const {
     check_shape(name, view, other.shape());
     check_types({other, view});
   }
-  void check_copy(const View& x, const View& y) const {  // which may change the type
+  void check_copy(const Tensor& x, const Tensor& y) const {  // which may change the type
     check_shape("y", y, x.shape());
     check_types({x});
     check_types({y});
   }
   template <class T>
   void check_count(const char* name, const Array<T>& array, std::int64_t wanted) const {
+    check_present(name, array);
     require(array.count == wanted, "{} holds {} elements; it must hold {}", name, array.count, wanted);
   }
   // Of the classifier: a whole tensor (N, K, 1, 1) in planar fp32.
-  void check_matrix(const char* name, const View& view, std::int64_t n, std::int64_t k) const {
+  void check_matrix(const char* name, const Tensor& view, std::int64_t n, std::int64_t k) const {
     check_shape(name, view, {n, k, 1, 1});
     require(view.layout == Layout::kPlanar && view.whole && view.dtype == DType::kFloat32,
             "{} is {} {}{}; it must be a whole tensor in planar fp32", name, name_of(view.dtype), name_of(view.layout),
@@ -222,26 +230,28 @@ class OperandCheck {
     check_count("sums.s_xhat", sums.s_xhat, channels);
   }
 
-  void check_pooled(const char* name, const View& out, const View& in, const op::Window& window) const {
+  void check_pooled(const char* name, const Tensor& out, const Tensor& in, const op::Window& window) const {
     const auto& [kernel, stride, padding] = window;
     require(kernel >= 1 && kernel <= 15 && stride >= 1 && padding >= 0 && padding < kernel,
             "kernel {}, stride {}, padding {}: the kernel is 1 to 15, the stride at least 1, and the padding less than "
             "the kernel",
             kernel, stride, padding);
+    require(in.h + 2 * padding >= kernel && in.w + 2 * padding >= kernel, "a window of {} does not fit into {}", kernel,
+            in.shape());
     check_shape(name, out, window.output(in.shape()));
     check_types({in, out});
   }
 
   void check_layout(const char* name, const View& view, Use use) const {
-    require(view.layout == device_.layout(use), "its {} is {}; it must be {}", name, name_of(view.layout),
+    require(view.layout == device_.layout(use), "{} is {}; it must be {}", name, name_of(view.layout),
             name_of(device_.layout(use)));
   }
   void check_precision(const char* name, const View& view, Precision precision) const {
-    require(view.dtype == element_type(precision), "its {} is {}; in {} it must be {}", name, name_of(view.dtype),
+    require(view.dtype == element_type(precision), "{} is {}; in {} it must be {}", name, name_of(view.dtype),
             name_of(precision), name_of(element_type(precision)));
   }
   void check_whole(const char* name, const View& view) const {
-    require(view.whole, "its {} is a slice; it must be a whole tensor", name);
+    require(view.whole, "{} is a slice; it must be a whole tensor", name);
   }
   // What every convolution keeps, alone or behind batch norm.
   template <class Op>
@@ -252,7 +262,7 @@ class OperandCheck {
     require(why_not.empty(), "in {}: {}", name_of(shape.precision), why_not);
     require(forward || shape.training, "it was prepared for inference, backward is not there");
     const op::Places places = o.places();
-    const auto check_side = [&](const char* name, const View& view, const Shape& wanted, Use use) {
+    const auto check_side = [&](const char* name, const Tensor& view, const Shape& wanted, Use use) {
       check_shape(name, view, wanted);
       check_precision(name, view, shape.precision);
       check_layout(name, view, use);
@@ -267,12 +277,17 @@ class OperandCheck {
     check_whole("input", o.places().x);
     check_whole("output", o.places().y);
   }
-  void check_kept(const Tensor& z, const ConvolutionShape& shape) const {
-    if (z.present()) {
-      check_shape("z", z, shape.input);
-      check_precision("z", z, shape.precision);
-      check_layout("z", z, shape.input_use);
-      check_whole("z", z);
+  template <class Op>
+  void check_norm_convolution(const Op& o, bool forward) const {
+    const ConvolutionShape& shape = o.shape;
+    require(shape.input_use == Use::kStack && shape.output_use == Use::kStack, "it goes from stack to stack");
+    check_sides(o, forward);
+    check_affine(o.affine, shape.input.c);
+    if (o.z.present()) {
+      check_shape("z", o.z, shape.input);
+      check_precision("z", o.z, shape.precision);
+      check_layout("z", o.z, shape.input_use);
+      check_whole("z", o.z);
     }
   }
 

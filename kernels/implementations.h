@@ -4,7 +4,8 @@
 //   void compute(const Context&, const op::Copy&, void* workspace);
 // for operations that need no preparing, with
 //   std::size_t scratch_bytes(const Context&, const op::L2Norm&);
-// where they need workspace. An operation without either does not compile.
+// where they need workspace; without one they get none. An operation that has neither `compute` nor a list of its own
+// does not compile.
 #pragma once
 
 #include <memory>

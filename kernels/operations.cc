@@ -6,18 +6,6 @@
 
 namespace densetree {
 
-std::int64_t Tensor::first_channel() const {
-  const auto elements = static_cast<std::int64_t>(start / size_of(dtype));
-  return (block_stride == 0 ? 0 : elements / block_stride * block) + first;
-}
-
-Tensor Tensor::slice(std::int64_t begin, std::int64_t count) const {
-  Tensor part(View::slice(begin, count));
-  part.storage = storage;
-  part.start = start + static_cast<std::size_t>((first + begin) / block * block_stride) * size_of(dtype);
-  return part;
-}
-
 AdamScalars::AdamScalars(const AdamStep& s)
     : beta1(static_cast<float>(s.beta1)),
       rest1(static_cast<float>(1 - s.beta1)),
@@ -29,6 +17,17 @@ AdamScalars::AdamScalars(const AdamStep& s)
       eps(static_cast<float>(s.eps)),
       clip_norm(s.clip_norm) {
   check(s.step >= 1, "adam: step {} is not counted from 1", s.step);
+}
+
+Operation recomputed(Operation operation) {
+  std::visit(
+      [](auto& o) {
+        if constexpr (requires { o.leave_out_what_stays(); }) {
+          o.leave_out_what_stays();
+        }
+      },
+      operation);
+  return operation;
 }
 
 std::string_view name_of(const Operation& operation) {
@@ -51,14 +50,24 @@ std::string describe(const Operation& operation) {
   if (const auto shape = convolution_shape(operation)) {
     return shape->describe();
   }
-  std::string from, to;
+  struct Sides {
+    std::string from, to;
+    void add(Access access, const std::string& what) {
+      std::string& side = access == Access::kRead ? from : to;
+      side += (side.empty() ? "" : ", ") + what;
+    }
+    std::string text() const { return from.empty() || to.empty() ? from + to : from + " -> " + to; }
+  };
+  Sides tensors, arrays;
   for_each_operand(operation, [&]<class T>(Access access, const T& operand) {
     if constexpr (std::is_same_v<T, Tensor>) {
-      std::string& text = access == Access::kRead ? from : to;
-      text += fmt::format("{}{}", text.empty() ? "" : ", ", operand.shape());
+      tensors.add(access, operand.shape().describe());
+    } else {
+      arrays.add(access, fmt::format("{}", operand.count));
     }
   });
-  return from.empty() || to.empty() ? from + to : from + " -> " + to;
+  const std::string text = tensors.text();
+  return text.empty() ? arrays.text() : text;
 }
 
 }  // namespace densetree

@@ -65,7 +65,7 @@ namespace op {
 struct ImagesToInput {
   static constexpr std::string_view kName = "images to input";
   Array<std::uint8_t> images;
-  std::int64_t source = 0;
+  std::int64_t source;               // side of the images in pixels
   Array<ImageTransform> transforms;  // N
   InputNormalization normalization = {};
   Tensor y;
@@ -154,7 +154,7 @@ struct Affine {  // per channel
 struct ChannelStatistics {
   static constexpr std::string_view kName = "channel statistics";
   Tensor x;
-  float eps = 0;
+  float eps;
   Statistics statistics;
   Tensor y = {};
   static void operands(auto& o, auto&& f) {
@@ -167,8 +167,8 @@ struct ChannelStatistics {
 struct UpdateRunning {
   static constexpr std::string_view kName = "update running";
   Statistics batch;
-  std::int64_t count = 0;
-  float momentum = 0;
+  std::int64_t count;
+  float momentum;
   Array<float> mean, variance;
   static void operands(auto& o, auto&& f) {
     f(Access::kRead, o.batch);
@@ -180,7 +180,7 @@ struct UpdateRunning {
 struct ReciprocalStd {
   static constexpr std::string_view kName = "reciprocal std";
   Array<float> variance;
-  float eps = 0;
+  float eps;
   Array<float> rstd;
   static void operands(auto& o, auto&& f) {
     f(Access::kRead, o.variance);
@@ -241,9 +241,10 @@ struct NormConvolution {
   Affine affine;
   Array<float> w;
   Tensor y;
-  float eps = 0;
+  float eps;
   Statistics statistics = {};  // of y, where somebody needs them
   Tensor z = {};               // a whole tensor, where z is kept for backward to read
+  void leave_out_what_stays() { statistics = {}; }
   Places places() const { return {x, y, w}; }
   static void operands(auto& o, auto&& f) {
     f(Access::kRead, o.x, o.affine, o.w);
@@ -487,10 +488,14 @@ void for_each_operand(Op& operation, F&& f) {
   }
 }
 
+// The operation to run once more where its results were dropped: without those that are kept in every case.
+Operation recomputed(Operation operation);
+
 std::string_view name_of(const Operation& operation);  // "max pool"
 // Of a convolution and its gradients, alone or behind batch norm.
 std::optional<ConvolutionShape> convolution_shape(const Operation& operation);
-// "(16, 64, 112, 112) -> (16, 64, 56, 56)": tensors read and written; of convolutions their shape.
+// "(16, 64, 112, 112) -> (16, 64, 56, 56)": tensors read and written, or where there are none, the elements of arrays;
+// of convolutions their shape.
 std::string describe(const Operation& operation);
 
 }  // namespace densetree

@@ -234,10 +234,7 @@ bool Builder::refuse(const std::string& name, const std::string& why_not) {
 }
 
 Tensor Builder::max_pool(const Tensor& x, const op::Window& window) {
-  const auto pooled = [&](std::int64_t size) {
-    return (size + 2 * window.padding - window.kernel) / window.stride + 1;
-  };
-  const Shape shape{x.n, x.c, pooled(x.h), pooled(x.w)};
+  const Shape shape = window.output(x.shape());
   const std::string name = unique("max pool");
   const Tensor y = activation(name, shape, x.layout, Role::kFeature);
   Array<std::uint8_t> argmax;

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "kernels/core/error.h"
+#include "kernels/core/integer.h"
 
 namespace densetree::nn {
 
@@ -45,6 +46,11 @@ std::int64_t Architecture::features() const {
     channels /= block + 1 < blocks.size() ? 2 : 1;
   }
   return channels;
+}
+
+std::int64_t Architecture::last_side(std::int64_t image_size) const {
+  const auto half = [](std::int64_t side) { return quotient_up(side, 2); };
+  return half(half(image_size)) >> (blocks.size() - 1);  // two strides of 2 with padding, then pooling without
 }
 
 namespace {

@@ -18,6 +18,8 @@ struct Architecture {
 
   // Channels at the end: of the embedding.
   std::int64_t features() const;
+  // Side of the last feature map, of images of that side.
+  std::int64_t last_side(std::int64_t image_size) const;
 };
 
 // densenet121, densenet161, densenet169, densenet201, densenet264, or "growth=G,blocks=A-B-…,init=I[,bottleneck=F]".

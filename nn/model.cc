@@ -24,6 +24,11 @@ constexpr const char* kAdamStaging = "adam staging";
 constexpr std::pair<const char*, const char*> kMoments[] = {{"exp_avg.", kFirstMoment}, {"exp_avg_sq.", kSecondMoment}};
 constexpr const char* kSteps = "steps";
 
+// Batch norm has a variance of at least two values.
+std::int64_t least_batch(const ModelOptions& o) {
+  return o.training && o.arch.last_side(o.image_size) == 1 ? 2 : 1;
+}
+
 void check_options(const ModelOptions& o) {
   check(o.batch_size >= 1, "batch size is {}; it must be at least 1", o.batch_size);
   constexpr std::int64_t kMostPixels = std::int64_t{1} << 38;
@@ -39,6 +44,11 @@ void check_options(const ModelOptions& o) {
   check(o.block_memory.empty() || o.block_memory.size() == o.arch.blocks.size(),
         "there are {} memory modes for {} blocks; use one for each, or none", o.block_memory.size(),
         o.arch.blocks.size());
+  const std::int64_t side = o.arch.last_side(o.image_size);
+  check(o.batch_size >= least_batch(o),
+        "batch norm needs more than one value per channel, but a batch of {} ends with maps of {}x{}; use a larger "
+        "batch or larger images",
+        o.batch_size, side, side);
   check(o.inference || !o.keep_features, "features are kept in inference; this model is not made to predict");
 }
 
@@ -181,27 +191,21 @@ std::int64_t largest_batch(Device& device, ModelOptions options, std::size_t bud
     options.batch_size = batch;
     return ModelPlan(device, options).bytes() <= budget;
   };
-  std::int64_t good = 0, bad = limit + 1;
-  for (std::int64_t batch = 1; batch <= limit && bad > limit; batch *= 2) {
+  const std::int64_t least = least_batch(options);
+  std::int64_t good = least - 1, bad = limit + 1;
+  for (std::int64_t batch = least; batch <= limit && bad > limit; batch *= 2) {
     (fits(batch) ? good : bad) = batch;
   }
   while (bad - good > 1) {
     const std::int64_t middle = (good + bad) / 2;
     (fits(middle) ? good : bad) = middle;
   }
-  return good;
+  return good < least ? 0 : good;
 }
 
 // ---- Model
 
 Model::Model(Device& device, const ModelOptions& options) : device_(device), plan_(device, options) {
-  if (options.training) {
-    const Tensor& last = plan_.training_->features;
-    check(last.count() > 1,
-          "batch norm needs more than one value per channel, but a batch of {} ends with maps of {}x{}; use a larger "
-          "batch or larger images",
-          last.n, last.h, last.w);
-  }
   const std::size_t free = device.info().free_memory;
   if (plan_.bytes() > free) {  // no check(): the advice takes a while
     fail("{} has {:.2f} GiB free and the plan needs {:.2f} GiB; {}", device.info().name, free / 0x1p30,

@@ -30,11 +30,11 @@ nlohmann::ordered_json operations_of(const Tape& tape) {
 }
 
 std::string operations_table(const Tape& tape) {
-  std::string text = fmt::format("{:>5} {:8} {:44} {:27} {:48} {}\n", "step", "phase", "layer", "operation", "shapes",
+  std::string text = fmt::format("{:>5} {:9} {:44} {:27} {:48} {}\n", "step", "phase", "layer", "operation", "shapes",
                                  "implementation; refused before it");
   int index = 0;
   for (const Step& step : tape.steps()) {
-    text += fmt::format("{:>5} {:8} {:44} {:27} {:48} {}", index++, name_of(step.phase), step.name,
+    text += fmt::format("{:>5} {:9} {:44} {:27} {:48} {}", index++, name_of(step.phase), step.name,
                         name_of(step.operation), describe(step.operation), implementation_of(step));
     for (const Refusal& refusal : step.refusals) {
       text += fmt::format("; {}: {}", refusal.implementation, refusal.reason);

@@ -1,5 +1,5 @@
 // Random flips, shifts, rotations and contrast changes of training images, as the transform that
-// Device::images_to_input samples at: augmented pixels are never stored. What an image gets depends only on seed,
+// op::ImagesToInput samples at: augmented pixels are never stored. What an image gets depends only on seed,
 // epoch and the image's row in the data set, so it is the same whatever thread or order loads it.
 #pragma once
 

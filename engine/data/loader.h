@@ -3,7 +3,7 @@
 // What a batch holds depends only on the seed, the epoch and its place in the epoch, never on threads or on where
 // the epoch was entered: a run that starts at batch 700 sees the bytes that the uninterrupted run saw. Buffers are
 // made once, in the constructor; after that nothing allocates. Pixels leave as they are stored: augmentation is a
-// transform per image, which Device::images_to_input applies.
+// transform per image, which op::ImagesToInput applies.
 #pragma once
 
 #include <cstddef>

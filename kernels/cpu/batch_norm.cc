@@ -9,6 +9,10 @@ namespace {
 // Images are reduced in this many parts at most.
 constexpr std::int64_t kSlots = 16;
 
+std::size_t reduction_bytes(std::int64_t channels) {
+  return static_cast<std::size_t>(kSlots * 2 * channels) * sizeof(double);
+}
+
 // Two fp64 sums per channel. body(image, channel, sum0, sum1) adds one line to its group's sums.
 template <class Body>
 PartialSums reduce_lines(int threads, const View& x, std::int64_t lanes, void* workspace, const Body& body) {
@@ -53,7 +57,7 @@ void normalize_gradient_line(Line<T, kLanes> s, Line<T, kLanes> x, Line<T, kLane
 }  // namespace
 
 std::size_t scratch_bytes(const Team&, const op::ChannelStatistics& o) {
-  return kSlots * 2 * o.x.c * sizeof(double);
+  return reduction_bytes(o.x.c);
 }
 
 void compute(const Team& team, const op::ChannelStatistics& o, void* workspace) {
@@ -97,7 +101,7 @@ void compute(const Team& team, const op::AffineRelu& o, void*) {
 }
 
 std::size_t scratch_bytes(const Team&, const op::AffineReluGradient& o) {
-  return kSlots * 2 * o.x.c * sizeof(double);
+  return reduction_bytes(o.x.c);
 }
 
 void compute(const Team& team, const op::AffineReluGradient& o, void* workspace) {

@@ -2,7 +2,6 @@
 
 #include <omp.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <array>
 #include <chrono>

@@ -153,11 +153,19 @@ class TiledKernel : public Kernel {
   std::vector<std::int64_t> reach_;
 };
 
-// Why there is no fused form of the shape with x and y in these channels; empty where there is one.
-inline std::string fused_refusal(const Team& team, const ConvolutionShape& shape, const op::Places& places) {
-  const std::int64_t lanes = team.lanes, x = places.x.first_channel(), y = places.y.first_channel();
-  if (x % lanes != 0 || y % lanes != 0) {
-    return fmt::format("its channels begin at {} and {}; the CPU's fused kernels need multiples of {}", x, y, lanes);
+// Why there is no fused form of it; empty where there is one.
+template <class Op>
+std::string fused_refusal(const Team& team, const Op& o) {
+  const ConvolutionShape& shape = o.shape;
+  const std::int64_t lanes = team.lanes;
+  std::int64_t odd = 0;
+  for_each_operand(o, [&]<class T>(Access, const T& operand) {
+    if constexpr (std::is_same_v<T, Tensor>) {
+      odd = operand.first_channel() % lanes != 0 ? operand.first_channel() : odd;
+    }
+  });
+  if (odd != 0) {
+    return fmt::format("channels of a tensor begin at {}; the CPU's fused kernels need multiples of {}", odd, lanes);
   }
   if (kLanes != lanes) {
     return kLanes == 0
@@ -177,7 +185,7 @@ inline std::string fused_refusal(const Team& team, const ConvolutionShape& shape
 // A pass for the types that the shape's precision asks for; null and the reason where it has no fused form.
 template <template <class T, class P> class Pass, class Op>
 std::unique_ptr<Kernel> make_fused(const Team& team, const Op& o, bool pairs, std::string* why_not) {
-  *why_not = fused_refusal(team, o.shape, o.places());
+  *why_not = fused_refusal(team, o);
   if (!why_not->empty()) {
     return nullptr;
   }

@@ -13,6 +13,11 @@ std::nullptr_t refuse(std::string* why_not, const char* reason) {
   return nullptr;
 }
 
+template <class Op>
+std::unique_ptr<Kernel> direct(Team& team, const Op& o, std::string*) {
+  return std::make_unique<DirectKernel<Op, Team>>(team, o);
+}
+
 std::unique_ptr<Kernel> first(Team& team, const op::Convolution& o, std::string* why_not) {
   if (o.shape.input_use != Use::kInput || o.shape.output_use != Use::kSpatial) {
     return refuse(why_not, "it is not the convolution of the network's input");
@@ -44,13 +49,19 @@ std::unique_ptr<Kernel> fused(Team& team, const Op& o, std::string* why_not) {
   return make_norm_convolution(team, o, kMultipliesBFloat16, why_not);
 }
 
-// Of the gradients of a convolution alone; the others follow.
+// Of operations that have no list of their own.
 template <class Op>
-constexpr Implementation<Op, Team> kList[] = {{"bf16 in fp32", widened<Op>}, {"oneDNN", vendor<Op>}};
+constexpr Implementation<Op, Team> kList[] = {{"own", direct<Op>}};
 
 template <>
 constexpr Implementation<op::Convolution, Team> kList<op::Convolution>[] = {
     {"own sums in fp64", first}, {"bf16 in fp32", widened<op::Convolution>}, {"oneDNN", vendor<op::Convolution>}};
+template <>
+constexpr Implementation<op::ConvolutionWeightGradient, Team> kList<op::ConvolutionWeightGradient>[] = {
+    {"bf16 in fp32", widened<op::ConvolutionWeightGradient>}, {"oneDNN", vendor<op::ConvolutionWeightGradient>}};
+template <>
+constexpr Implementation<op::ConvolutionDataGradient, Team> kList<op::ConvolutionDataGradient>[] = {
+    {"bf16 in fp32", widened<op::ConvolutionDataGradient>}, {"oneDNN", vendor<op::ConvolutionDataGradient>}};
 template <>
 constexpr Implementation<op::NormConvolution, Team> kList<op::NormConvolution>[] = {
     {"fused tiles", fused<op::NormConvolution>}};
@@ -62,15 +73,8 @@ constexpr Implementation<op::NormConvolutionGradient, Team> kList<op::NormConvol
 }  // namespace cpu
 
 std::unique_ptr<Kernel> CpuDevice::make_kernel(const Operation& operation, std::vector<Refusal>* refusals) {
-  return std::visit(
-      [&]<class Op>(const Op& o) -> std::unique_ptr<Kernel> {
-        if constexpr (requires { o.places(); }) {
-          return first_of<Op, cpu::Team>(cpu::kList<Op>, team_, o, refusals);
-        } else {
-          return std::make_unique<DirectKernel<Op, cpu::Team>>(team_, o);
-        }
-      },
-      operation);
+  return std::visit([&]<class Op>(const Op& o) { return first_of<Op, cpu::Team>(cpu::kList<Op>, team_, o, refusals); },
+                    operation);
 }
 
 }  // namespace densetree

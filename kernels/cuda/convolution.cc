@@ -40,12 +40,13 @@ void ConvolutionContext::activate() const {
 
 void PassKernel::run(const Operation& operation, void* workspace) {
   const op::Places places = std::visit(
-      [](const auto& o) -> op::Places {
-        if constexpr (requires { o.places(); }) {
-          return o.places();
-        } else {
-          fail("{} is no convolution", o.kName);
+      [&](const auto& o) -> op::Places {
+        if constexpr (std::is_constructible_v<ConvolutionPass, decltype(o)>) {
+          if (ConvolutionPass(o).pass == pass()) {
+            return o.places();
+          }
         }
+        fail("{}: prepared for its {} pass, and asked for a {}", shape(), name_of(pass()), o.kName);
       },
       operation);
   const auto is_aligned = [](const void* memory, std::uintptr_t boundary) {

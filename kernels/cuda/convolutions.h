@@ -95,10 +95,8 @@ std::unique_ptr<Kernel> make_fused(ConvolutionContext& context, const op::NormCo
 std::unique_ptr<Kernel> make_fused_gradient(ConvolutionContext& context, const op::NormConvolutionGradient& o,
                                             std::string* why_not);
 
-// The kernel of the first implementation that takes it. Null where none does.
 using Refusals = std::vector<Refusal>;
-std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const ConvolutionPass& pass, Refusals* refusals);
-std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const op::NormConvolution& o, Refusals* refusals);
-std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const op::NormConvolutionGradient& o, Refusals* refusals);
+// The kernel of the first implementation that takes it. Null where none does.
+std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const Operation& operation, Refusals* refusals);
 
 }  // namespace densetree::cuda

@@ -112,6 +112,7 @@ CudaDevice::CudaDevice(int index, cudaStream_t stream) : owns_stream_(stream == 
   }
   uploads_ = stream_;
   check_call(cudaStreamCreateWithFlags(&uploads_.handle, cudaStreamNonBlocking), "creating a stream for uploads");
+  convolutions_ = std::make_unique<cuda::ConvolutionContext>(stream_);
 }
 
 // Kernels and memory of the device must be gone by then.

@@ -47,14 +47,13 @@ class CudaDevice final : public Device {
 
  private:
   std::unique_ptr<Kernel> make_kernel(const Operation& operation, std::vector<Refusal>* refusals) override;
-  cuda::ConvolutionContext& convolutions();
   void check_call(cudaError_t status, const char* operation) const;  // throws Error
   void activate(const char* operation) const;                        // makes this device the thread's current one
 
   bool owns_stream_;
   cuda::Stream stream_;
-  cuda::Stream uploads_;                                    // beside it: host memory to staging memory
-  std::unique_ptr<cuda::ConvolutionContext> convolutions_;  // made with the first convolution
+  cuda::Stream uploads_;  // beside it: host memory to staging memory
+  std::unique_ptr<cuda::ConvolutionContext> convolutions_;
 };
 
 }  // namespace densetree

@@ -11,18 +11,17 @@ namespace {
 // A thread samples the grey value of one output pixel and writes it to all channels, and zeros to the rest of the
 // pixel.
 template <class T>
-__global__ void images_to_input_kernel(const std::uint8_t* images, std::int64_t source,
-                                       const ImageTransform* transforms, ChannelNormalize normalize, T* y,
-                                       std::int64_t rows, std::int32_t height, std::int32_t width) {
-  for (std::int64_t row = first_index(); row < rows; row += index_step()) {
+__global__ void images_to_input_kernel(op::ImagesToInput o, ChannelNormalize normalize) {
+  const auto height = static_cast<std::int32_t>(o.y.h), width = static_cast<std::int32_t>(o.y.w);
+  for (std::int64_t row = first_index(); row < o.y.count(); row += index_step()) {
     const Position at = position_of(row, height, width);
-    const float grey = sample(images + at.image * source * source, source, transforms[at.image], centered(at.x, width),
-                              centered(at.y, height));
+    const float grey = sample(o.images.data + at.image * o.source * o.source, o.source, o.transforms[at.image],
+                              centered(at.x, width), centered(at.y, height));
     Packed<T, kInputPitch> pixel{};
     for (int c = 0; c < kInputChannels; ++c) {
       from_float(normalize(grey, c), pixel.v[c]);
     }
-    reinterpret_cast<Packed<T, kInputPitch>*>(y)[row] = pixel;
+    reinterpret_cast<Packed<T, kInputPitch>*>(o.y.as<T>())[row] = pixel;
   }
 }
 
@@ -31,11 +30,10 @@ __global__ void images_to_input_kernel(const std::uint8_t* images, std::int64_t 
 void compute(const Stream& stream, const op::ImagesToInput& o, void*) {
   const Tensor& y = o.y;
   require(y.layout == kInputLayout && y.whole, o.kName, "the input is a whole tensor in the layout of inputs", {y});
-  require(y.count() < INT32_MAX, o.kName, "CUDA views hold fewer than 2^31 pixels; use a smaller batch", {y});
   with_type(y.dtype, [&](auto element) {
     using T = typename decltype(element)::Type;
-    launch(stream, o.kName, images_to_input_kernel<T>, grid_over(y.count(), stream), o.images.data, o.source,
-           o.transforms.data, ChannelNormalize(o.normalization), y.as<T>(), y.count(), y.h, y.w);
+    launch(stream, o.kName, images_to_input_kernel<T>, grid_over(y.count(), stream), o,
+           ChannelNormalize(o.normalization));
   });
 }
 

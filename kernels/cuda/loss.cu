@@ -10,8 +10,7 @@ namespace {
 
 // One block, since a batch has a few thousand logits: first it counts the targets that are present, which every
 // gradient is divided by, then it adds up the terms.
-__global__ void loss_kernel(LossKind kind, const float* z, const float* y, const float* positive_weights,
-                            std::int64_t n, std::int64_t l, double* loss, float* dz) {
+__global__ void loss_kernel(op::Loss o) {
   using Count = cub::BlockReduce<unsigned long long, kThreads>;
   using Sum = cub::BlockReduce<double, kThreads>;
   __shared__ union {
@@ -19,6 +18,9 @@ __global__ void loss_kernel(LossKind kind, const float* z, const float* y, const
     typename Sum::TempStorage sum;
   } temporary;
   __shared__ double shared_scale;
+  const std::int64_t n = o.z.n, l = o.z.c;
+  const float *z = o.z.as<float>(), *y = o.y.data;
+  float* dz = o.dz.as<float>();
 
   unsigned long long mine = 0;
   for (std::int64_t i = threadIdx.x; i < n * l; i += kThreads) {
@@ -33,10 +35,10 @@ __global__ void loss_kernel(LossKind kind, const float* z, const float* y, const
 
   double sum = 0;
   for (std::int64_t i = threadIdx.x; i < n * l; i += kThreads) {
-    const double weight = target_weight(y[i], positive_weights, i % l);
+    const double weight = target_weight(y[i], o.positive_weights.data, i % l);
     LossTerm term{0, 0};
     if (weight > 0) {
-      term = kind == LossKind::kMse ? mse_term(z[i], y[i]) : bce_term(z[i], y[i]);
+      term = o.kind == LossKind::kMse ? mse_term(z[i], y[i]) : bce_term(z[i], y[i]);
     }
     sum += weight * term.value;
     if (dz) {
@@ -45,16 +47,14 @@ __global__ void loss_kernel(LossKind kind, const float* z, const float* y, const
   }
   const double total = Sum(temporary.sum).Sum(sum);
   if (threadIdx.x == 0) {
-    *loss = total * scale;
+    *o.loss.data = total * scale;
   }
 }
 
 }  // namespace
 
 void compute(const Stream& stream, const op::Loss& o, void*) {
-  const std::int64_t n = o.z.n, l = o.z.c;
-  launch(stream, o.kName, loss_kernel, Grid{dim3(1), dim3(kThreads)}, o.kind, o.z.as<float>(), o.y.data,
-         o.positive_weights.data, n, l, o.loss.data, o.dz.as<float>());
+  launch(stream, o.kName, loss_kernel, Grid{dim3(1), dim3(kThreads)}, o);
 }
 
 }  // namespace densetree::cuda

@@ -138,12 +138,12 @@ std::unique_ptr<Kernel> make_fused(ConvolutionContext& context, const op::NormCo
 std::unique_ptr<Kernel> make_fused_gradient(ConvolutionContext& context, const op::NormConvolutionGradient& o,
                                             std::string* why_not) {
   Refusals refusals;
-  auto data = prepare(context, {o.shape, Pass::kBackwardData}, &refusals);
-  if (!data) {
+  auto data = prepare(context, op::ConvolutionDataGradient{o.shape, o.dy, o.w, o.x}, &refusals);
+  auto weights = prepare(context, op::ConvolutionWeightGradient{o.shape, o.x, o.dy, o.dw}, &refusals);
+  if (!data || !weights) {
     *why_not = refusals.back().reason;
     return nullptr;
   }
-  auto weights = prepare(context, {o.shape, Pass::kBackwardWeights}, &refusals);
   return std::make_unique<GradientKernel>(context, o.shape, std::move(data), std::move(weights));
 }
 

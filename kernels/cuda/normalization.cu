@@ -100,11 +100,10 @@ __global__ void __launch_bounds__(kThreads, resident(kAccumulate ? kNormalizeBlo
   }
 }
 
-__global__ void update_running_kernel(op::Statistics batch, std::int64_t channels, std::int64_t count, float momentum,
-                                      float* running_mean, float* running_variance) {
-  for (std::int64_t c = first_index(); c < channels; c += index_step()) {
-    running_mean[c] = moved(running_mean[c], batch.mean[c], momentum);
-    running_variance[c] = moved(running_variance[c], unbiased(batch.variance[c], count), momentum);
+__global__ void update_running_kernel(op::UpdateRunning o) {
+  for (std::int64_t c = first_index(); c < o.mean.count; c += index_step()) {
+    o.mean[c] = moved(o.mean[c], o.batch.mean[c], o.momentum);
+    o.variance[c] = moved(o.variance[c], unbiased(o.batch.variance[c], o.count), o.momentum);
   }
 }
 
@@ -116,9 +115,9 @@ __global__ void fold_kernel(op::Affine affine, std::int64_t channels, float* sca
   }
 }
 
-__global__ void reciprocal_std_kernel(const float* variance, std::int64_t channels, float eps, float* rstd) {
-  for (std::int64_t c = first_index(); c < channels; c += index_step()) {
-    rstd[c] = reciprocal_std_of(variance[c], eps);
+__global__ void reciprocal_std_kernel(op::ReciprocalStd o) {
+  for (std::int64_t c = first_index(); c < o.variance.count; c += index_step()) {
+    o.rstd[c] = reciprocal_std_of(o.variance[c], o.eps);
   }
 }
 
@@ -148,13 +147,11 @@ void compute(const Stream& stream, const op::NormalizeGradient& o, void*) {
 }
 
 void compute(const Stream& stream, const op::UpdateRunning& o, void*) {
-  launch(stream, o.kName, update_running_kernel, grid_over(o.mean.count, stream), o.batch, o.mean.count, o.count,
-         o.momentum, o.mean.data, o.variance.data);
+  launch(stream, o.kName, update_running_kernel, grid_over(o.mean.count, stream), o);
 }
 
 void compute(const Stream& stream, const op::ReciprocalStd& o, void*) {
-  launch(stream, o.kName, reciprocal_std_kernel, grid_over(o.variance.count, stream), o.variance.data, o.variance.count,
-         o.eps, o.rstd.data);
+  launch(stream, o.kName, reciprocal_std_kernel, grid_over(o.variance.count, stream), o);
 }
 
 void fold(const Stream& stream, const op::Affine& affine, std::int64_t channels, float* scale, float* shift) {

@@ -1,5 +1,6 @@
 // Operations that CUDA runs as they are, without preparing them (kernels/implementations.h): each queues one or two
-// kernels on the stream. All throw Error naming the operation where operands do not fit.
+// kernels on the stream. Operands fit together (kernels/check_operands.h); Error where views are larger than a kernel
+// can index.
 #pragma once
 
 #include <cstddef>

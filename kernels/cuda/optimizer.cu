@@ -6,11 +6,12 @@
 namespace densetree::cuda {
 namespace {
 
-__global__ void adam_kernel(const AdamScalars* scalars, const double* norm, std::int64_t n, const float* g, float* m,
-                            float* v, float* w) {
-  const AdamScalars s = *scalars;
-  const float factor = clip_factor(s.clip_norm, norm);
-  for (std::int64_t i = first_index(); i < n; i += index_step()) {
+__global__ void adam_kernel(op::Adam o) {
+  const AdamScalars s = *o.scalars.data;
+  const float factor = clip_factor(s.clip_norm, o.norm.data);
+  const float* g = o.g.data;
+  float *m = o.m.data, *v = o.v.data, *w = o.w.data;
+  for (std::int64_t i = first_index(); i < o.w.count; i += index_step()) {
     adam_update(s, factor * g[i], m[i], v[i], w[i]);
   }
 }
@@ -18,9 +19,7 @@ __global__ void adam_kernel(const AdamScalars* scalars, const double* norm, std:
 }  // namespace
 
 void compute(const Stream& stream, const op::Adam& o, void*) {
-  const std::int64_t n = o.w.count;
-  launch(stream, o.kName, adam_kernel, grid_over(n, stream), o.scalars.data, o.norm.data, n, o.g.data, o.m.data,
-         o.v.data, o.w.data);
+  launch(stream, o.kName, adam_kernel, grid_over(o.w.count, stream), o);
 }
 
 }  // namespace densetree::cuda

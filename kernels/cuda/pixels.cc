@@ -7,7 +7,6 @@ namespace densetree::cuda {
 Pixels pixels_of(const View& view, std::string_view operation) {
   require(view.layout == Layout::kInterleaved, operation, "CUDA works on interleaved views", {view});
   require(view.data, operation, "a view has no memory", {view});
-  require(view.count() < INT32_MAX, operation, "CUDA views hold fewer than 2^31 pixels; use a smaller batch", {view});
   require(view.first + view.c <= view.block && view.image_stride == view.pixels() * view.pixel_stride, operation,
           "images of a view must follow each other", {view});
   auto* data = static_cast<std::byte*>(view.data) + static_cast<std::size_t>(view.first) * size_of(view.dtype);

@@ -32,8 +32,7 @@ struct Pixels {
   }
 };
 
-// The rows of a view of fp32 or bf16. Throws Error unless it has memory, is interleaved, and has fewer than 2^31
-// pixels.
+// The rows of a view of fp32 or bf16. Throws Error unless it has memory and is interleaved.
 Pixels pixels_of(const View& view, std::string_view operation);
 
 // Whether rows begin and end on 16-byte boundaries in all of these.

@@ -1,4 +1,5 @@
 // Which kernel runs an operation on CUDA.
+#include "kernels/cuda/check.h"
 #include "kernels/cuda/convolutions.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/operations.h"
@@ -8,44 +9,60 @@ namespace densetree {
 namespace cuda {
 namespace {
 
-constexpr Implementation<ConvolutionPass, ConvolutionContext> kConvolution[] = {{"cuBLASLt", make_product},
-                                                                                {"cuDNN", make_spatial}};
-constexpr Implementation<op::NormConvolution, ConvolutionContext> kFused[] = {{"fused", make_fused}};
-constexpr Implementation<op::NormConvolutionGradient, ConvolutionContext> kFusedGradient[] = {
+template <class Op>
+std::unique_ptr<Kernel> direct(ConvolutionContext& context, const Op& o, std::string*) {
+  return std::make_unique<DirectKernel<Op, Stream>>(context.stream(), o);
+}
+
+template <class Op>
+std::unique_ptr<Kernel> product(ConvolutionContext& context, const Op& o, std::string* why_not) {
+  return make_product(context, o, why_not);
+}
+
+template <class Op>
+std::unique_ptr<Kernel> spatial(ConvolutionContext& context, const Op& o, std::string* why_not) {
+  return make_spatial(context, o, why_not);
+}
+
+// Of operations that have no list of their own.
+template <class Op>
+constexpr Implementation<Op, ConvolutionContext> kList[] = {{"own", direct<Op>}};
+
+template <>
+constexpr Implementation<op::Convolution, ConvolutionContext> kList<op::Convolution>[] = {
+    {"cuBLASLt", product<op::Convolution>}, {"cuDNN", spatial<op::Convolution>}};
+template <>
+constexpr Implementation<op::ConvolutionWeightGradient, ConvolutionContext> kList<op::ConvolutionWeightGradient>[] = {
+    {"cuBLASLt", product<op::ConvolutionWeightGradient>}, {"cuDNN", spatial<op::ConvolutionWeightGradient>}};
+template <>
+constexpr Implementation<op::ConvolutionDataGradient, ConvolutionContext> kList<op::ConvolutionDataGradient>[] = {
+    {"cuBLASLt", product<op::ConvolutionDataGradient>}, {"cuDNN", spatial<op::ConvolutionDataGradient>}};
+template <>
+constexpr Implementation<op::NormConvolution, ConvolutionContext> kList<op::NormConvolution>[] = {
+    {"fused", make_fused}};
+template <>
+constexpr Implementation<op::NormConvolutionGradient, ConvolutionContext> kList<op::NormConvolutionGradient>[] = {
     {"fused", make_fused_gradient}};
 
 }  // namespace
 
-std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const op::NormConvolution& o, Refusals* refusals) {
-  return first_of<op::NormConvolution, ConvolutionContext>(kFused, context, o, refusals);
-}
-std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const op::NormConvolutionGradient& o, Refusals* refusals) {
-  return first_of<op::NormConvolutionGradient, ConvolutionContext>(kFusedGradient, context, o, refusals);
-}
-std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const ConvolutionPass& pass, Refusals* refusals) {
-  return first_of<ConvolutionPass, ConvolutionContext>(kConvolution, context, pass, refusals);
+std::unique_ptr<Kernel> prepare(ConvolutionContext& context, const Operation& operation, Refusals* refusals) {
+  return std::visit(
+      [&]<class Op>(const Op& o) { return first_of<Op, ConvolutionContext>(kList<Op>, context, o, refusals); },
+      operation);
 }
 
 }  // namespace cuda
 
 std::unique_ptr<Kernel> CudaDevice::make_kernel(const Operation& operation, std::vector<Refusal>* refusals) {
-  return std::visit(
-      [&]<class Op>(const Op& o) -> std::unique_ptr<Kernel> {
-        if constexpr (requires { o.places(); }) {
-          activate("preparing a convolution");
-          return cuda::prepare(convolutions(), o, refusals);
-        } else {
-          return std::make_unique<DirectKernel<Op, cuda::Stream>>(stream_, o);
-        }
-      },
-      operation);
-}
-
-cuda::ConvolutionContext& CudaDevice::convolutions() {
-  if (!convolutions_) {
-    convolutions_ = std::make_unique<cuda::ConvolutionContext>(stream_);
-  }
-  return *convolutions_;
+  for_each_operand(operation, [&]<class T>(Access, const T& operand) {
+    if constexpr (std::is_same_v<T, Tensor>) {
+      cuda::require(operand.count() < INT32_MAX, name_of(operation),
+                    "CUDA kernels count fewer than 2^31 pixels; use a smaller batch", {operand});
+    }
+  });
+  activate("preparing an operation");
+  return cuda::prepare(*convolutions_, operation, refusals);
 }
 
 }  // namespace densetree

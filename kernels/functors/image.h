@@ -1,6 +1,6 @@
 // From stored grey images to network input, one output pixel at a time: bilinear sampling at an affine transform,
 // black outside the image, contrast, clamp, normalisation per channel. Written once for the CPU and CUDA loops of
-// Device::images_to_input: the grey value is computed once and normalised for every channel.
+// op::ImagesToInput: the grey value is computed once and normalised for every channel.
 //
 // Coordinates: pixel i of n has its centre at i − (n−1)/2, so image centres coincide and, with
 // resize_transform(), corners of source and output do too (torch's align_corners=False). A bilinear sample reads

@@ -117,6 +117,23 @@ TEST_P(EmulatedNetwork, AgreesWithTheCpu) {
 }
 
 // A device on the caller's stream queues there and leaves it to the caller.
+// In planning: before there is memory for any.
+TEST(EmulatedDevice, RefusesMorePixelsThanItsKernelsCount) {
+  const std::unique_ptr<Device> device = make_device("cuda:0");
+  for (const auto& [images, fits] : {std::pair<std::int64_t, bool>{131071, true}, {131072, false}}) {
+    Tensor x = make_view(nullptr, {images, 4, 128, 128}, Layout::kInterleaved);
+    x.storage = 0;
+    try {
+      device->prepare(op::Copy{.x = x, .y = x});
+      EXPECT_TRUE(fits);
+    } catch (const Error& error) {
+      EXPECT_FALSE(fits);
+      EXPECT_NE(std::string(error.what()).find("copy: CUDA kernels count fewer than 2^31 pixels"), std::string::npos)
+          << error.what();
+    }
+  }
+}
+
 TEST(EmulatedStream, MayBeTheCallers) {
   cudaStream_t stream = nullptr;
   ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);

@@ -421,12 +421,15 @@ TEST_F(TapeTest, RefusesToDropWhatNothingMakesAndWhatAnUpdateUses) {
 }
 
 TEST_F(TapeTest, RefusesToShareAPartOfWeights) {
-  const Tensor x = input("x"), y = tensor("y", kCount), z = tensor("z", 2);
-  const Array<float> w = weights(kCount, 2);
-  tape_.add("A", op::Linear{.x = x, .w = w.slice(0, 16), .b = w.slice(16, 4), .y = y});
-  tape_.add("B", op::Linear{.x = y, .w = w.slice(0, 8), .b = w.slice(16, 2), .y = z});
-  add_loss(z);
-  expect_error([&] { freeze(); }, "'A' shares 8 of 16 weights");
+  for (const std::int64_t first : {0, 4, 8}) {
+    start_anew();
+    const Tensor x = input("x"), y = tensor("y", kCount), z = tensor("z", 2);
+    const Array<float> w = weights(kCount, 2);
+    tape_.add("A", op::Linear{.x = x, .w = w.slice(0, 16), .b = w.slice(16, 4), .y = y});
+    tape_.add("B", op::Linear{.x = y, .w = w.slice(first, 8), .b = w.slice(16, 2), .y = z});
+    add_loss(z);
+    expect_error([&] { freeze(); }, "'A' shares a part of its weights");
+  }
 }
 
 TEST_F(TapeTest, RefusesToTrainThroughWhatHasNoGradient) {
@@ -458,6 +461,21 @@ TEST_F(TapeTest, NamesTheLayerWhoseOperandsDoNotFit) {
                "A: copy: y is (1, 5, 1, 1); it must be (1, 4, 1, 1)");
 }
 
+TEST_F(TapeTest, RefusesWhatLiesInNoneOfItsStorages) {
+  const Tensor x = input("x");
+  std::vector<float> memory(kCount);
+  const Tensor elsewhere = make_view(memory.data(), {1, kCount, 1, 1}, Layout::kPlanar);
+  expect_error([&] { tape_.add("A", op::Copy{.x = x, .y = elsewhere}); }, "an operand of 'A'");
+  expect_error([&] { tape_.add_update("B", Phase::kUpdate, op::Clear{.y = elsewhere}); }, "an operand of 'B'");
+}
+
+TEST_F(TapeTest, RefusesPersistentStorageThatIsTooSmall) {
+  const Array<double> two = tape_.external<double>("norm", 0, 2);
+  tape_.add("A", op::Clear{.memory = bytes_of(two)});
+  tape_.freeze(false);
+  expect_error([&] { bind(); }, "persistent storage 'norm' has 8 bytes; 16 are used");
+}
+
 TEST_F(TapeTest, RefusesToFreezeTwiceToAddToTheFrozenAndToRunUnbound) {
   EXPECT_THROW(tape_.freeze(true), Error);  // nothing on it
   const Tensor x = input("x");
@@ -465,6 +483,7 @@ TEST_F(TapeTest, RefusesToFreezeTwiceToAddToTheFrozenAndToRunUnbound) {
   freeze();
   EXPECT_THROW(tape_.freeze(true), Error);
   EXPECT_THROW(copied("B", x), Error);
+  expect_error([&] { tape_.add_update("B", Phase::kUpdate, op::Clear{.y = x}); }, "after it was frozen");
   EXPECT_THROW(tape_.run(), Error);
   EXPECT_THROW(tape_.address(x), Error);
 }
@@ -488,6 +507,8 @@ TEST(PersistentTest, LiesInTurnAndRefusesWhatIsNotThere) {
   persistent.place(memory.data());
   EXPECT_EQ(persistent.at("a"), memory.data());
   EXPECT_EQ(persistent.at("c"), memory.data() + Planner::kAlignment);
+  EXPECT_EQ(persistent.at("c", 1000), memory.data() + Planner::kAlignment);
+  EXPECT_THROW(persistent.at("c", 1001), Error);
   EXPECT_THROW(persistent.at("d"), Error);
 }
 

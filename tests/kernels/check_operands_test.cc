@@ -2,6 +2,8 @@
 // time that does not fit. Nothing has memory: the rules are checked before there is any.
 #include "kernels/check_operands.h"
 
+#include <set>
+
 #include "tests/kernels/op_case.h"
 
 namespace densetree::test {
@@ -145,6 +147,33 @@ TEST_P(CheckOperandsTest, ArraysHoldWhatTheTensorsAsk) {
   }
 }
 
+TEST_P(CheckOperandsTest, WhatMayNotBeMissingIsThere) {
+  // Those that may, of all operations.
+  const std::set<std::pair<std::string_view, int>> optional{{"channel statistics", 4},
+                                                            {"norm convolution", 7},
+                                                            {"norm convolution", 8},
+                                                            {"norm convolution", 9},
+                                                            {"norm convolution", 10},
+                                                            {"clear", 0},
+                                                            {"clear", 1},
+                                                            {"max pool", 2},
+                                                            {"linear gradient", 3},
+                                                            {"loss", 2},
+                                                            {"loss", 4},
+                                                            {"adam", 1},
+                                                            {"norm convolution gradient", 7}};
+  for (const Operation& operation : good()) {
+    int index = 0;
+    expect_each_refused(operation, "missing", [&](auto& operand) {
+      operand = {};
+      return !optional.contains({name_of(operation), index++});
+    });
+  }
+  for (const Operation& operation : good()) {
+    std::visit([&]<class Op>(const Op&) { expect_error([&] { check_operands(device(), Op{}); }, ""); }, operation);
+  }
+}
+
 TEST_P(CheckOperandsTest, TensorsHaveTheShapeThatFollowsFromTheOthers) {
   for (const Operation& operation : good()) {
     int tensors = 0;
@@ -244,9 +273,11 @@ TEST_P(CheckOperandsTest, NumbersMakeSense) {
             }
           }
           if constexpr (requires { o.kernel; }) {
-            Op bad = o;
-            bad.kernel = 0;
-            expect_refusal(bad, "window");
+            for (const int kernel : {0, 9}) {  // 8 by 6 pixels
+              Op bad = o;
+              bad.kernel = kernel;
+              expect_refusal(bad, "window");
+            }
           }
           if constexpr (requires { o.source; }) {
             Op bad = o;

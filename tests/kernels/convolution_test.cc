@@ -2,6 +2,7 @@
 #include "kernels/cpu/convolutions.h"
 #include "kernels/cpu/cpu_device.h"
 #include "tests/kernels/op_case.h"
+#include "tests/kernels/unbound.h"
 
 namespace densetree::test {
 namespace {
@@ -260,6 +261,16 @@ TEST_P(ConvolutionTest, RefusesOperandsOfAnotherShape) {
   }
 }
 
+TEST_P(ConvolutionTest, AKernelRunsNoOtherPass) {
+  const ConvolutionShape shape = convolution({2, 16, 7, 5}, 16, 3, 1, 1, Use::kSpatial, Use::kSpatial);
+  const Placement place{device().layout(Use::kSpatial)};
+  const Tensor x(device(), shape.input, place), y(device(), shape.output(), place);
+  const Floats w(device(), shape.weights());
+  const auto forward = prepared(device(), op::Convolution{shape, x, w, y});
+  EXPECT_ANY_THROW(run(device(), *forward, op::ConvolutionDataGradient{shape, y, w, x}));
+  EXPECT_ANY_THROW(run(device(), *forward, op::Copy{x, y}));
+}
+
 TEST_P(ConvolutionTest, RefusesImpossibleShapes) {
   const auto prepare = [&](const Shape& input, std::int64_t out, std::int64_t kernel, std::int64_t stride) {
     const ConvolutionShape shape = convolution(input, out, kernel, stride, 0, Use::kSpatial, Use::kSpatial);
@@ -275,9 +286,7 @@ TEST_P(ConvolutionTest, RefusesImpossibleShapes) {
     if (const std::string why_not = device().why_not(precision); !why_not.empty()) {
       const densetree::Tensor x = make_view(nullptr, shape.input, device().layout(Use::kStack));
       expect_error([&] { prepared(device(), op::Convolution{.shape = shape, .x = x, .w = {}, .y = x}); }, why_not);
-      expect_error(
-          [&] { prepared(device(), op::NormConvolution{.shape = shape, .x = x, .affine = {}, .w = {}, .y = x}); },
-          why_not);
+      expect_error([&] { prepared(device(), unbound_norm_convolution(device(), shape, {0, 16}, {0, 16})); }, why_not);
     }
   }
 }

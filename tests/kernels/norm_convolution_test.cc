@@ -317,6 +317,40 @@ TEST_P(NormConvolutionTest, RefusesWhatItWasNotMadeFor) {
   expect_error([&] { run(device(), gradient); }, "prepared for inference");
 }
 
+// Slabs and whole vectors are what the CPU's kernels walk over.
+TEST(FusedOnTheCpu, NeedsStacksAndChannelsOnTheirBoundaries) {
+  Device& cpu = device_named("cpu");
+  ConvolutionShape shape = convolution({2, 32, 9, 8}, 32, 3);
+  if (!cpu.prepare(unbound_norm_convolution(cpu, shape, {0, 32}, {0, 32}))) {
+    GTEST_SKIP() << "this processor has no fused batch norm and convolution";
+  }
+  const auto gradient = [&](std::int64_t of_x, std::int64_t of_s, std::int64_t of_y) {
+    const op::NormConvolution a = unbound_norm_convolution(cpu, shape, {of_x, 64}, {of_y, 64});
+    const op::NormConvolution b = unbound_norm_convolution(cpu, shape, {of_s, 64}, {of_y, 64});
+    densetree::Array<double> sums(nullptr, 32);
+    sums.storage = 0;
+    return op::NormConvolutionGradient{.shape = shape,
+                                       .x = a.x,
+                                       .affine = a.affine,
+                                       .w = a.w,
+                                       .dy = a.y,
+                                       .s = b.x,
+                                       .sums = {sums, sums},
+                                       .dw = a.w,
+                                       .dgamma = a.affine.gamma,
+                                       .dbeta = a.affine.beta};
+  };
+  EXPECT_NE(cpu.prepare(gradient(16, 0, 32)), nullptr);
+  for (const auto& [x, s, y] : {std::array<std::int64_t, 3>{8, 0, 0}, {0, 8, 0}, {0, 0, 8}}) {
+    std::vector<Refusal> refusals;
+    EXPECT_EQ(cpu.prepare(gradient(x, s, y), &refusals), nullptr);
+    ASSERT_EQ(refusals.size(), 1u);
+    EXPECT_NE(refusals[0].reason.find("begin at 8"), std::string::npos) << refusals[0].reason;
+  }
+  shape.input_use = shape.output_use = Use::kSpatial;
+  expect_error([&] { cpu.prepare(unbound_norm_convolution(cpu, shape, {0, 32}, {0, 32})); }, "from stack to stack");
+}
+
 RUN_ON_DEVICES(NormConvolutionTest);
 
 }  // namespace

@@ -70,7 +70,7 @@ TEST(Operands, ThatAreNotThereAreLeftOut) {
   EXPECT_EQ(visited(op::Clear{.memory = s.array<std::byte>()}), "w0");
   EXPECT_EQ(visited(op::MaxPool{.window = {}, .x = s.tensor(), .y = s.tensor()}), "r1 w2");
   EXPECT_EQ(visited(op::Loss{.z = s.tensor(), .y = s.array<float>(), .loss = s.array<double>()}), "r3 r4 w5");
-  EXPECT_EQ(visited(op::ChannelStatistics{.x = s.tensor(), .statistics = s.statistics()}), "r6 w7 w8 w9");
+  EXPECT_EQ(visited(op::ChannelStatistics{.x = s.tensor(), .eps = 0, .statistics = s.statistics()}), "r6 w7 w8 w9");
 }
 
 TEST(Operands, OfGradientsAreWrittenOrAddedTo) {
@@ -96,19 +96,23 @@ TEST(Operands, OfSeveralArraysInOneAreVisitedOneByOne) {
                                         .affine = s.affine(),
                                         .w = s.array<float>(),
                                         .y = s.tensor(),
+                                        .eps = 0,
                                         .statistics = s.statistics(),
                                         .z = s.tensor()}),
             "r0 r1 r2 r3 r4 r5 w6 w7 w8 w9 w10");
   Storages without;
-  EXPECT_EQ(visited(op::UpdateRunning{
-                .batch = {without.array<float>(), {}, {}}, .mean = without.array<float>(), .variance = {}}),
+  EXPECT_EQ(visited(op::UpdateRunning{.batch = {without.array<float>(), {}, {}},
+                                      .count = 2,
+                                      .momentum = 0,
+                                      .mean = without.array<float>(),
+                                      .variance = {}}),
             "r0 a1");
 }
 
 TEST(Operands, CanBeBound) {
   std::vector<float> memory(24);
   Storages s;
-  Operation operation = op::ReciprocalStd{.variance = s.array<float>(), .rstd = s.array<float>()};
+  Operation operation = op::ReciprocalStd{.variance = s.array<float>(), .eps = 0, .rstd = s.array<float>()};
   for_each_operand(operation, [&]<class T>(Access, T& operand) {
     if constexpr (std::is_same_v<T, Array<float>>) {
       operand.data = memory.data();
@@ -218,9 +222,10 @@ TEST(Operations, AreDescribedByTheirTensors) {
                                            .sums = {},
                                            .dx = s.tensor({1, 2, 3, 4})}),
             "(1, 2, 3, 4), (1, 2, 3, 4) -> (1, 2, 3, 4)");
-  EXPECT_EQ(describe(op::ChannelStatistics{.x = s.tensor({1, 2, 3, 4}), .statistics = {}}), "(1, 2, 3, 4)");
+  EXPECT_EQ(describe(op::ChannelStatistics{.x = s.tensor({1, 2, 3, 4}), .eps = 0, .statistics = {}}), "(1, 2, 3, 4)");
   EXPECT_EQ(describe(op::Clear{.y = s.tensor({1, 2, 3, 4})}), "(1, 2, 3, 4)");
-  EXPECT_EQ(describe(op::L2Norm{.g = s.array<float>(), .norm = s.array<double>()}), "");
+  EXPECT_EQ(describe(op::L2Norm{.g = s.array<float>(), .norm = s.array<double>()}), "24 -> 24");
+  EXPECT_EQ(describe(op::AllReduce{.g = s.array<float>()}), "24");
 }
 
 template <class Op>

@@ -12,11 +12,17 @@ struct InStack {
 
 inline op::NormConvolution unbound_norm_convolution(const Device& device, const ConvolutionShape& shape, InStack x,
                                                     InStack y) {
-  const auto array = [](std::int64_t count) { return densetree::Array<float>(nullptr, count); };
+  StorageId next = 0;
+  const auto placed = [&](auto operand) {
+    operand.storage = next++;
+    return operand;
+  };
+  const auto array = [&](std::int64_t count) { return placed(densetree::Array<float>(nullptr, count)); };
   const auto stack = [&](Shape whole, InStack in) {
     const std::int64_t channels = whole.c;
     whole.c = in.of;
-    return densetree::Tensor(make_view(nullptr, whole, device.layout(Use::kStack), element_type(shape.precision)))
+    const DType type = element_type(shape.precision);
+    return placed(densetree::Tensor(make_view(nullptr, whole, device.layout(Use::kStack), type)))
         .slice(in.begin, channels);
   };
   const std::int64_t c = shape.input.c;
@@ -24,7 +30,8 @@ inline op::NormConvolution unbound_norm_convolution(const Device& device, const 
           .x = stack(shape.input, x),
           .affine = {array(c), array(c), array(c), array(c)},
           .w = array(shape.weights()),
-          .y = stack(shape.output(), y)};
+          .y = stack(shape.output(), y),
+          .eps = 1e-5f};
 }
 
 }  // namespace densetree::test

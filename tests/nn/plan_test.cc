@@ -75,6 +75,28 @@ TEST_P(PlanTest, TheLargestBatchFitsAndOneMoreDoesNot) {
   EXPECT_EQ(nn::largest_batch(device(), options, std::size_t{1} << 40, 6), 6);
 }
 
+// 32 pixels end in one: a batch of one has no variance, and is neither tried nor advised.
+TEST_P(PlanTest, WhereMapsEndInOnePixelABatchHasTwoImages) {
+  for (const auto& [arch, size] :
+       {std::pair{"growth=8,blocks=1-1-1-1,init=8", 32}, {"growth=8,blocks=2-2,init=8", 9}}) {
+    ModelOptions options = small_options();
+    options.arch = nn::parse_architecture(arch);
+    options.image_size = size;
+    ASSERT_EQ(options.arch.last_side(size), 1);
+    const std::size_t two = bytes_at(options, 2);
+    EXPECT_EQ(nn::largest_batch(device(), options, two), 2);
+    EXPECT_EQ(nn::largest_batch(device(), options, two - 1), 0);
+    try {
+      bytes_at(options, 1);
+      FAIL() << "a batch of one was planned";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("maps of 1x1; use a larger batch"), std::string::npos) << error.what();
+    }
+    options.training = false, options.inference = true;
+    EXPECT_EQ(nn::largest_batch(device(), options, bytes_at(options, 1)), 1);
+  }
+}
+
 TEST_P(PlanTest, ABatchThatStoreCannotHoldTrainsInSharedWithTheSameLosses) {
   ModelOptions options = small_options(MemoryMode::kStore);
   options.arch = nn::parse_architecture("growth=16,blocks=6-6,init=32");
