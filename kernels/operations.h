@@ -37,7 +37,7 @@ struct InputNormalization {  // ImageNet's, as torchvision documents it
 };
 
 enum class LossKind : std::uint8_t {
-  kMse,  // mean of (sigmoid(z) − y)², METHOD.md §1
+  kMse,  // mean of (sigmoid(z) − y)²
   kBce,  // binary cross-entropy with logits
 };
 

@@ -4,6 +4,18 @@
 
 namespace densetree::nn {
 
+const char* storage_of(Parameters::Kind kind) {
+  switch (kind) {
+    case Parameters::Kind::kWeight:
+      return kWeights;
+    case Parameters::Kind::kRunningMean:
+      return kRunningMean;
+    case Parameters::Kind::kRunningVariance:
+      return kRunningVariance;
+  }
+  fail("unknown kind of parameter {}", static_cast<int>(kind));
+}
+
 BatchNorm parse_batch_norm(const std::string& name) {
   for (const BatchNorm way : {BatchNorm::kAuto, BatchNorm::kPlain, BatchNorm::kFactored, BatchNorm::kFused}) {
     if (name == name_of(way)) {
@@ -145,7 +157,7 @@ Feature Builder::normalize(const Tensor& x) {
 
 op::Affine Builder::affine(const std::string& norm, const Feature& f) {
   const Array<float> gamma = weight(norm + ".weight", {f.x.c}), beta = weight(norm + ".bias", {f.x.c});
-  const Array<float> mean = running(norm + ".running_mean", f.x.c, Kind::kRunningMean, kRunningMean);
+  const Array<float> mean = running(norm + ".running_mean", f.x.c, Kind::kRunningMean);
   const Parameters::Entry& variance = parameter(norm + ".running_var", {f.x.c}, Kind::kRunningVariance);
   if (options_.training) {
     return {f.statistics.mean, f.statistics.rstd, gamma, beta};
@@ -155,12 +167,11 @@ op::Affine Builder::affine(const std::string& norm, const Feature& f) {
 
 void Builder::update_running(const std::string& norm, const Feature& f) {
   if (options_.training) {
-    tape_.add(norm, op::UpdateRunning{
-                        .batch = f.statistics,
-                        .count = f.x.count(),
-                        .momentum = kBatchNormMomentum,
-                        .mean = running(norm + ".running_mean", f.x.c, Kind::kRunningMean, kRunningMean),
-                        .variance = running(norm + ".running_var", f.x.c, Kind::kRunningVariance, kRunningVariance)});
+    tape_.add(norm, op::UpdateRunning{.batch = f.statistics,
+                                      .count = f.x.count(),
+                                      .momentum = kBatchNormMomentum,
+                                      .mean = running(norm + ".running_mean", f.x.c, Kind::kRunningMean),
+                                      .variance = running(norm + ".running_var", f.x.c, Kind::kRunningVariance)});
   }
 }
 
@@ -278,9 +289,9 @@ Array<float> Builder::weight(const std::string& name, std::vector<std::int64_t> 
   return tape_.external<float>(kWeights, entry.offset, entry.elements);
 }
 
-Array<float> Builder::running(const std::string& name, std::int64_t channels, Kind kind, const char* storage) {
+Array<float> Builder::running(const std::string& name, std::int64_t channels, Kind kind) {
   const Parameters::Entry& entry = parameter(name, {channels}, kind);
-  return tape_.external<float>(storage, entry.offset, entry.elements);
+  return tape_.external<float>(storage_of(kind), entry.offset, entry.elements);
 }
 
 const Parameters::Entry& Builder::parameter(const std::string& name, std::vector<std::int64_t> shape, Kind kind) {

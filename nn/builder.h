@@ -23,6 +23,7 @@ inline constexpr const char* kWeights = "weights";
 inline constexpr const char* kRunningMean = "running mean";
 inline constexpr const char* kRunningVariance = "running variance";
 inline constexpr const char* kRunningRstd = "running rstd";  // 1/sqrt(variance + eps), for inference
+const char* storage_of(Parameters::Kind kind);               // that holds the parameters of that kind
 
 // How batch norm is computed (docs/architecture.md). Every way is the same function of the same weights; the first
 // agrees with the others, and they with each other, to rounding.
@@ -116,7 +117,7 @@ class Builder {
   using Kind = Parameters::Kind;
   bool keeps_statistics() const { return options_.training && options_.batch_norm != BatchNorm::kPlain; }
   Array<float> weight(const std::string& name, std::vector<std::int64_t> shape);
-  Array<float> running(const std::string& name, std::int64_t channels, Kind kind, const char* storage);
+  Array<float> running(const std::string& name, std::int64_t channels, Kind kind);
   // By name, or newly appended.
   const Parameters::Entry& parameter(const std::string& name, std::vector<std::int64_t> shape, Kind kind);
   // Batch norm of x by name: its parameters, with the batch's statistics in training and running ones in inference.

@@ -148,9 +148,9 @@ void ModelPlan::add_optimizer(Tape& tape) const {
 void ModelPlan::list_persistent() {
   const auto floats = [&](Kind kind) { return parameters_.size(kind) * sizeof(float); };
   const StepInputs inputs = step_inputs();
-  persistent_.add(kWeights, floats(Kind::kWeight));
-  persistent_.add(kRunningMean, floats(Kind::kRunningMean));
-  persistent_.add(kRunningVariance, floats(Kind::kRunningVariance));
+  for (const Kind kind : {Kind::kWeight, Kind::kRunningMean, Kind::kRunningVariance}) {
+    persistent_.add(storage_of(kind), floats(kind));
+  }
   if (inference_) {
     persistent_.add(kRunningRstd, floats(Kind::kRunningVariance));
   }
@@ -259,10 +259,7 @@ Graph& Model::graph(bool training) {
 }
 
 float* Model::array_of(const Parameters::Entry& entry) const {
-  const char* storage = entry.kind == Kind::kWeight        ? kWeights
-                        : entry.kind == Kind::kRunningMean ? kRunningMean
-                                                           : kRunningVariance;
-  return static_cast<float*>(plan_.persistent_.at(storage)) + entry.offset;
+  return static_cast<float*>(plan_.persistent_.at(storage_of(entry.kind))) + entry.offset;
 }
 
 float* Model::moment_of(const Parameters::Entry& entry, const char* moment) const {

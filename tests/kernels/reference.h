@@ -1,8 +1,8 @@
 // What every operation of kernels/operations.h should compute, in float64 over dense NCHW vectors.
 //
-// The loops follow the formulas of METHOD.md, operations.h and PyTorch's documentation word for word, with no thought
-// for speed, and share no code with the devices: they are what a device is held against. They are themselves
-// checked by finite differences and against constants from PyTorch in reference_test.cc.
+// The loops follow the formulas of operations.h and PyTorch's documentation word for word, with no thought for speed,
+// and share no code with the devices: they are what a device is held against. They are themselves checked by finite
+// differences and against constants from PyTorch in reference_test.cc.
 #pragma once
 
 #include <cstdint>

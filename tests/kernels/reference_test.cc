@@ -103,7 +103,7 @@ TEST(Reference, BatchNormGradients) {
   }
 }
 
-// PERFORMANCE.md's second fact: one deferred normalisation gives the sum of the consumers' own batch norms.
+// docs/storage.md, section 2: one deferred normalisation gives the sum of the consumers' own batch norms.
 TEST(Reference, FactoredBatchNormIsTheTextbooks) {
   const Shape shape{2, 3, 3, 4};
   const Values x = wave(shape.elements(), 0);
