@@ -375,9 +375,9 @@ void add_all(Device& device, std::int64_t batch, Precision precision) {
 
 void run(const Settings& settings, std::int64_t batch, const std::string& precision) {
   const auto device = settings.open();
-  const std::string why_not = device->why_not(parse_precision(precision));
+  const std::string why_not = device->why_not(parse_name<Precision>(precision));
   check(why_not.empty(), "--precision {}: {}", precision, why_not);
-  add_all(*device, batch, parse_precision(precision));
+  add_all(*device, batch, parse_name<Precision>(precision));
   run_registered(device->info());
 }
 

@@ -7,10 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/harness.h"
-#include "engine/data/hash.h"
-#include "engine/data/loader.h"
-#include "engine/data/npy.h"
-#include "engine/data/prepare.h"
+#include "data/hash.h"
+#include "data/loader.h"
+#include "data/npy.h"
+#include "data/prepare.h"
 #include "kernels/core/philox.h"
 #include "nn/model.h"
 

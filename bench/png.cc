@@ -5,9 +5,9 @@
 #include <cstring>
 
 #include "bench/harness.h"
-#include "engine/data/image.h"
-#include "engine/data/resize.h"
-#include "engine/data/synth.h"
+#include "data/image.h"
+#include "data/resize.h"
+#include "data/synth/synth.h"
 #include "engine/io/file.h"
 #include "kernels/core/error.h"
 

@@ -17,9 +17,9 @@ nn::ModelOptions model_options(const StepOptions& o, bool training) {
           .source_size = o.size * 8 / 7,
           .training = training,
           .inference = !training,
-          .memory = nn::parse_memory_mode(o.memory),
-          .batch_norm = nn::parse_batch_norm(o.batch_norm),
-          .precision = parse_precision(o.precision),
+          .memory = parse_name<nn::MemoryMode>(o.memory),
+          .batch_norm = parse_name<nn::BatchNorm>(o.batch_norm),
+          .precision = parse_name<Precision>(o.precision),
           .positive_weights = {}};
 }
 

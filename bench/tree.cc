@@ -8,9 +8,9 @@
 
 #include "bench/harness.h"
 #include "kernels/core/philox.h"
-#include "tree/bootstrap.h"
+#include "metrics/bootstrap.h"
+#include "metrics/ranking.h"
 #include "tree/device_tree.h"
-#include "tree/metrics.h"
 
 namespace densetree::bench {
 namespace {
@@ -40,18 +40,18 @@ struct RandomScores {
   std::vector<std::uint32_t> patients;
 };
 
-std::vector<tree::Ranking> rank_all(const TreeSettings& s, const RandomScores& set) {
-  std::vector<tree::Ranking> rankings;
+std::vector<metrics::Ranking> rank_all(const TreeSettings& s, const RandomScores& set) {
+  std::vector<metrics::Ranking> rankings;
   for (std::size_t label = 0; label < s.labels; ++label) {
-    rankings.push_back(
-        tree::rank({set.scores.data() + label, s.images, s.labels}, {set.targets.data() + label, s.images, s.labels}));
+    rankings.push_back(metrics::rank({set.scores.data() + label, s.images, s.labels},
+                                     {set.targets.data() + label, s.images, s.labels}));
   }
   return rankings;
 }
 
 void run(const TreeSettings& s) {
   const RandomScores set(s);
-  const std::vector<tree::Ranking> rankings = rank_all(s, set);
+  const std::vector<metrics::Ranking> rankings = rank_all(s, set);
   const std::string shape = fmt::format("{}x{}", s.images, s.labels);
   benchmark::RegisterBenchmark(("rank/" + shape).c_str(), [&](benchmark::State& state) {
     for (auto _ : state) {
@@ -89,8 +89,8 @@ void run(const TreeSettings& s) {
   }
   benchmark::RegisterBenchmark(("auroc/" + shape).c_str(), [&](benchmark::State& state) {
     for (auto _ : state) {
-      for (const tree::Ranking& ranking : rankings) {
-        benchmark::DoNotOptimize(tree::auroc(ranking));
+      for (const metrics::Ranking& ranking : rankings) {
+        benchmark::DoNotOptimize(metrics::auroc(ranking));
       }
     }
   })->Unit(benchmark::kMillisecond);
@@ -99,7 +99,7 @@ void run(const TreeSettings& s) {
       [&](benchmark::State& state) {
         for (auto _ : state) {
           benchmark::DoNotOptimize(
-              tree::bootstrap(rankings, set.scores, set.targets, set.patients, s.patients, s.draws, 1, s.threads)
+              metrics::bootstrap(rankings, set.scores, set.targets, set.patients, s.patients, s.draws, 1, s.threads)
                   .data());
         }
         state.counters["weights"] = benchmark::Counter(static_cast<double>(s.images * s.labels * s.draws),

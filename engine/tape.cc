@@ -42,22 +42,6 @@ void place(Tensor& tensor, std::byte* storage) {
 
 }  // namespace
 
-const char* name_of(Phase phase) {
-  switch (phase) {
-    case Phase::kForward:
-      return "forward";
-    case Phase::kRecompute:
-      return "recompute";
-    case Phase::kBackward:
-      return "backward";
-    case Phase::kClip:
-      return "clip";
-    case Phase::kUpdate:
-      return "update";
-  }
-  fail("unknown phase {}", static_cast<int>(phase));
-}
-
 // ---- Storages
 
 StorageId Tape::storage(std::string name, std::size_t bytes) {

@@ -36,7 +36,14 @@ enum class Phase : std::uint8_t {
   kClip,    // in steps that clip gradients, and left out of the others
   kUpdate,  // of weights
 };
-const char* name_of(Phase phase);  // "forward", "recompute", "backward", "clip", "update"
+constexpr Names<Phase, 5> names(Phase) {
+  return {"phase",
+          {{Phase::kForward, "forward"},
+           {Phase::kRecompute, "recompute"},
+           {Phase::kBackward, "backward"},
+           {Phase::kClip, "clip"},
+           {Phase::kUpdate, "update"}}};
+}
 
 struct Step {
   std::string name;  // of the layer: "features.conv0"

@@ -15,48 +15,14 @@
 #include <string_view>
 #include <variant>
 
+#include "kernels/core/adam_step.h"
 #include "kernels/core/convolution_shape.h"
+#include "kernels/core/image_transform.h"
 #include "kernels/core/integer.h"
+#include "kernels/core/loss_kind.h"
 #include "kernels/core/operand.h"
 
 namespace densetree {
-
-// Where source pixels of an augmented image come from: for output pixel (x, y), measured from the output's
-// centre in output pixels, source = (xx·x + xy·y + x0, yx·x + yy·y + y0), measured from the source's centre in
-// source pixels. value' = contrast·(value − 0.5) + 0.5 on [0, 1], clamped, before normalisation.
-// Outside the source counts as 0 (black).
-struct ImageTransform {
-  float xx = 1, xy = 0, x0 = 0;
-  float yx = 0, yy = 1, y0 = 0;
-  float contrast = 1;
-};
-inline constexpr int kInputChannels = 3;
-struct InputNormalization {  // ImageNet's, as torchvision documents it
-  float mean[kInputChannels] = {0.485f, 0.456f, 0.406f};
-  float std[kInputChannels] = {0.229f, 0.224f, 0.225f};
-};
-
-enum class LossKind : std::uint8_t {
-  kMse,  // mean of (sigmoid(z) − y)²
-  kBce,  // binary cross-entropy with logits
-};
-
-struct AdamStep {
-  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-  double weight_decay = 0;  // decoupled (AdamW): w -= lr·weight_decay·w
-  std::int64_t step = 1;    // counts from 1
-  double clip_norm = 0;     // 0: off. Gradients are scaled by min(1, clip_norm / norm)
-};
-
-// What a step of Adam is to all parameters alike. It lies in device memory, so that work which is captured once and run
-// every step takes each step's own.
-struct AdamScalars {
-  float beta1, rest1, beta2, rest2;              // rest = 1 − β, rounded once: 1 − 0.999f would be off by 1e-5
-  float decay, step_size, root_correction, eps;  // 1 − lr·weight_decay, lr/(1 − β1ᵗ), 1/sqrt(1 − β2ᵗ)
-  double clip_norm;
-
-  explicit AdamScalars(const AdamStep& step);  // throws Error where steps are not counted from 1
-};
 
 namespace op {
 

@@ -10,7 +10,7 @@
 
 #include <span>
 
-#include "engine/data/heatmap.h"
+#include "data/heatmap.h"
 #include "kernels/core/view.h"
 
 namespace densetree::nn {

@@ -16,29 +16,6 @@ const char* storage_of(Parameters::Kind kind) {
   fail("unknown kind of parameter {}", static_cast<int>(kind));
 }
 
-BatchNorm parse_batch_norm(const std::string& name) {
-  for (const BatchNorm way : {BatchNorm::kAuto, BatchNorm::kPlain, BatchNorm::kFactored, BatchNorm::kFused}) {
-    if (name == name_of(way)) {
-      return way;
-    }
-  }
-  fail("batch norm '{}' is unknown; use auto, plain, factored or fused", name);
-}
-
-const char* name_of(BatchNorm way) {
-  switch (way) {
-    case BatchNorm::kAuto:
-      return "auto";
-    case BatchNorm::kPlain:
-      return "plain";
-    case BatchNorm::kFactored:
-      return "factored";
-    case BatchNorm::kFused:
-      return "fused";
-  }
-  fail("unknown way of batch norm {}", static_cast<int>(way));
-}
-
 std::string BatchNormCounts::describe() const {
   std::string text;
   for (const auto& [count, way] :

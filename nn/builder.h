@@ -33,8 +33,13 @@ enum class BatchNorm : std::uint8_t {
   kFactored,  // statistics once per feature, one backward per feature when all its consumers are done
   kFused,     // factored, and applied on the way into the convolution that follows; an Error where that is not there
 };
-BatchNorm parse_batch_norm(const std::string& name);  // auto, plain, factored, fused
-const char* name_of(BatchNorm way);
+constexpr Names<BatchNorm, 4> names(BatchNorm) {
+  return {"batch norm",
+          {{BatchNorm::kAuto, "auto"},
+           {BatchNorm::kPlain, "plain"},
+           {BatchNorm::kFactored, "factored"},
+           {BatchNorm::kFused, "fused"}}};
+}
 
 // Which way the batch norms of a network took.
 struct BatchNormCounts {

@@ -2,7 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
+
+#include "kernels/core/names.h"
 
 namespace densetree::nn {
 
@@ -11,8 +12,10 @@ enum class MemoryMode : std::uint8_t {
   kShared,     // features and bottleneck outputs; batch-norm outputs are made again
   kRecompute,  // features only; the bottleneck convolution runs again too
 };
-MemoryMode parse_memory_mode(const std::string& name);  // store, shared, recompute
-const char* name_of(MemoryMode mode);
+constexpr Names<MemoryMode, 3> names(MemoryMode) {
+  return {"memory mode",
+          {{MemoryMode::kStore, "store"}, {MemoryMode::kShared, "shared"}, {MemoryMode::kRecompute, "recompute"}}};
+}
 
 // What a tensor of the network is, as far as keeping it goes.
 enum class Role : std::uint8_t {

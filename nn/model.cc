@@ -5,6 +5,7 @@
 #include "kernels/core/bfloat16.h"
 #include "kernels/core/error.h"
 #include "kernels/core/philox.h"
+#include "nn/tensor_names.h"
 
 namespace densetree::nn {
 namespace {
@@ -324,7 +325,7 @@ std::vector<ExpectedTensor> Model::expected_tensors() const {
 
 std::vector<std::string> Model::load(const TensorFile& file, LoadPolicy policy, bool optimizer, std::uint64_t seed) {
   const std::vector<ExpectedTensor> expected = expected_tensors();
-  const LoadPlan matched = match_tensors(file, expected, policy);
+  const LoadPlan matched = match_tensors(file, expected, densenet_names(), policy);
   initialize(seed);
   weight_fault_.clear();
   for (std::size_t i = 0; i < expected.size(); ++i) {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "engine/arena.h"
-#include "engine/checkpoint.h"
+#include "engine/load_plan.h"
 #include "engine/parameters.h"
 #include "engine/persistent.h"
 #include "engine/tape.h"

@@ -8,30 +8,6 @@
 
 namespace densetree::nn {
 
-ScheduleKind parse_schedule(const std::string& name) {
-  for (const ScheduleKind kind :
-       {ScheduleKind::kConstant, ScheduleKind::kCosine, ScheduleKind::kStep, ScheduleKind::kPlateau}) {
-    if (name == name_of(kind)) {
-      return kind;
-    }
-  }
-  fail("schedule '{}' is unknown; use constant, cosine, step or plateau", name);
-}
-
-const char* name_of(ScheduleKind kind) {
-  switch (kind) {
-    case ScheduleKind::kConstant:
-      return "constant";
-    case ScheduleKind::kCosine:
-      return "cosine";
-    case ScheduleKind::kStep:
-      return "step";
-    case ScheduleKind::kPlateau:
-      return "plateau";
-  }
-  fail("unknown schedule {}", static_cast<int>(kind));
-}
-
 void Schedule::validate() const {
   check(warmup_epochs >= 0, "warm-up of {} epochs; it must not be negative", warmup_epochs);
   check(final_factor >= 0 && final_factor <= 1, "the cosine ends at {} of the rate; use 0 to 1", final_factor);

@@ -2,13 +2,19 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
+
+#include "kernels/core/names.h"
 
 namespace densetree::nn {
 
 enum class ScheduleKind : std::uint8_t { kConstant, kCosine, kStep, kPlateau };
-ScheduleKind parse_schedule(const std::string& name);  // constant, cosine, step, plateau
-const char* name_of(ScheduleKind kind);
+constexpr Names<ScheduleKind, 4> names(ScheduleKind) {
+  return {"schedule",
+          {{ScheduleKind::kConstant, "constant"},
+           {ScheduleKind::kCosine, "cosine"},
+           {ScheduleKind::kStep, "step"},
+           {ScheduleKind::kPlateau, "plateau"}}};
+}
 
 struct Schedule {
   ScheduleKind kind = ScheduleKind::kConstant;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/data/loader.h"
+#include "data/loader.h"
 #include "kernels/core/error.h"
 #include "kernels/functors/loss.h"
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/data/dataset.h"
-#include "engine/data/labels.h"
+#include "data/dataset.h"
+#include "data/labels.h"
 #include "nn/model.h"
 
 namespace densetree::nn {

@@ -11,10 +11,11 @@
 #include <string>
 #include <vector>
 
-#include "engine/data/augment.h"
-#include "engine/data/dataset.h"
-#include "engine/data/labels.h"
-#include "engine/data/loader.h"
+#include "data/augment.h"
+#include "data/dataset.h"
+#include "data/labels.h"
+#include "data/loader.h"
+#include "engine/checkpoint_meta.h"
 #include "engine/requests.h"
 #include "nn/model.h"
 #include "nn/run_folder.h"

@@ -59,7 +59,7 @@ void run(const Common& common, const Flags& flags) {
   outputs.write(flags.out, is_calibration);
   const tree::LabelTree label_tree = flags.input.label_tree();
   const auto device = common.open_device();
-  const tree::ScoredImages set = flags.input.read(*device, label_tree.labels());
+  const metrics::ScoredImages set = flags.input.read(*device, label_tree.labels());
   const std::string source = flags.input.source();
   const tree::Calibration calibration = request
                                             ? tree::fit_and_choose(*device, label_tree, settings, set, source, *request,

@@ -2,9 +2,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "engine/data/image.h"
-#include "engine/data/npy.h"
-#include "engine/data/resize.h"
+#include "data/image.h"
+#include "data/npy.h"
+#include "data/resize.h"
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
 #include "engine/io/json.h"

@@ -3,11 +3,12 @@
 
 #include "engine/io/file.h"
 #include "kernels/core/error.h"
+#include "report/results.h"
+#include "report/tables.h"
 #include "tools/commands.h"
 #include "tools/outputs.h"
 #include "tools/provenance.h"
 #include "tools/scored_input.h"
-#include "tree/results.h"
 
 namespace densetree::tools {
 namespace {
@@ -37,16 +38,16 @@ void check_outputs(const Common& common, const Flags& flags) {
   Outputs outputs(common, flags.replace);
   flags.input.add_to(outputs);
   outputs.read(flags.calibration);
-  for (const std::filesystem::path& file : tree::result_files(flags.out)) {
+  for (const std::filesystem::path& file : report::result_files(flags.out)) {
     outputs.write(file, is_result);
   }
 }
 
-tree::ReportContext report_context(const Flags& flags, const Common& common, const Device& device) {
+report::ReportContext report_context(const Flags& flags, const Common& common, const Device& device) {
   const std::string what = flags.input.from_run()
                                ? fmt::format("{} on {}, split {}", flags.input.run, flags.input.data, flags.input.split)
                                : flags.input.scores;
-  tree::ReportContext context{"Evaluation of " + what, provenance(common, device)};
+  report::ReportContext context{"Evaluation of " + what, provenance(common, device)};
   if (!flags.calibration.empty()) {
     context.provenance.emplace_back("calibration", flags.calibration);
   }
@@ -56,7 +57,7 @@ tree::ReportContext report_context(const Flags& flags, const Common& common, con
 void run(const Common& common, const Flags& flags) {
   const std::string source = flags.input.source();
   check_outputs(common, flags);
-  const tree::EvaluationOptions options{.draws = flags.draws, .seed = common.seed, .threads = common.threads};
+  const metrics::EvaluationOptions options{.draws = flags.draws, .seed = common.seed, .threads = common.threads};
   std::optional<tree::Calibration> calibration;
   if (!flags.calibration.empty()) {
     calibration = tree::read_calibration(flags.calibration);
@@ -65,18 +66,18 @@ void run(const Common& common, const Flags& flags) {
   }
   const data::LabelSet labels = calibration ? calibration->tree.labels() : flags.input.label_tree().labels();
   const auto device = common.open_device();
-  const tree::ScoredImages set = flags.input.read(*device, labels);
-  const tree::Evaluation evaluation = tree::evaluate(set, options, source);
+  const metrics::ScoredImages set = flags.input.read(*device, labels);
+  const metrics::Evaluation evaluation = metrics::evaluate(set, options, source);
   std::optional<tree::TreeEvaluation> along_tree;
   if (calibration) {
     along_tree = tree::evaluate_tree(*device, *calibration, set, flags.confidence, options, source);
   }
   const tree::TreeEvaluation* tree = along_tree ? &*along_tree : nullptr;
-  tree::write_results(flags.out, set, evaluation, tree, report_context(flags, common, *device));
+  report::write_results(flags.out, set, evaluation, tree, report_context(flags, common, *device));
   if (common.json) {
-    std::cout << tree::metrics_json(evaluation, tree);
+    std::cout << report::metrics_json(evaluation, tree);
   } else {
-    std::cout << tree::text_table(evaluation) << (tree ? "\n" + tree::text_table(*tree) : "");
+    std::cout << report::text_table(evaluation) << (tree ? "\n" + report::text_table(*tree) : "");
   }
   std::cerr << fmt::format("eval: metrics, scores, curves and report.html are in {}\n", flags.out);
 }

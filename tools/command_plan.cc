@@ -76,9 +76,9 @@ void run(const Common& common, const Flags& flags) {
                            .batch_size = flags.batch_size,
                            .image_size = flags.image_size,
                            .source_size = flags.source_size,
-                           .memory = nn::parse_memory_mode(flags.network.memory),
-                           .batch_norm = nn::parse_batch_norm(flags.network.batch_norm),
-                           .precision = parse_precision(flags.network.precision),
+                           .memory = parse_name<nn::MemoryMode>(flags.network.memory),
+                           .batch_norm = parse_name<nn::BatchNorm>(flags.network.batch_norm),
+                           .precision = parse_name<Precision>(flags.network.precision),
                            .positive_weights = {}};
   const nn::ModelPlan plan(*device, options);
   const Tape& tape = plan.training()->tape;

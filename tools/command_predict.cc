@@ -2,9 +2,9 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "engine/data/heatmap.h"
-#include "engine/data/image.h"
-#include "engine/data/resize.h"
+#include "data/heatmap.h"
+#include "data/image.h"
+#include "data/resize.h"
 #include "engine/io/file.h"
 #include "engine/io/json.h"
 #include "kernels/core/error.h"

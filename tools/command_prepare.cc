@@ -3,7 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "engine/data/prepare.h"
+#include "data/prepare.h"
 #include "engine/io/json.h"
 #include "tools/commands.h"
 #include "tools/image_files.h"
@@ -18,12 +18,6 @@ using data::PrepareOptions;
 using data::PrepareProgress;
 using data::PrepareResult;
 
-const char* name_of(PrepareResult::Outcome outcome) {
-  return outcome == PrepareResult::Outcome::kDone          ? "done"
-         : outcome == PrepareResult::Outcome::kAlreadyDone ? "already-done"
-                                                           : "stopped";
-}
-
 void print_json(const PrepareOptions& options, const PrepareResult& result, double seconds) {
   nlohmann::ordered_json json{{"outcome", name_of(result.outcome)},
                               {"data", options.out.string()},
@@ -34,7 +28,7 @@ void print_json(const PrepareOptions& options, const PrepareResult& result, doub
                               {"seconds", seconds}};
   for (const data::Side side : data::kSides) {
     const data::SideCount& count = result.sides[static_cast<std::size_t>(side)];
-    json["splits"][std::string(data::name_of(side))] = {{"images", count.images}, {"patients", count.patients}};
+    json["splits"][name_of(side)] = {{"images", count.images}, {"patients", count.patients}};
   }
   std::cout << json_text(json, 2) << '\n';
 }
@@ -50,8 +44,7 @@ void print_text(const PrepareOptions& options, const PrepareResult& result, doub
                            already ? "" : fmt::format(", {} decoded in {:.1f} s", result.decoded, seconds));
   for (const data::Side side : data::kSides) {
     const data::SideCount& count = result.sides[static_cast<std::size_t>(side)];
-    std::cout << fmt::format("  {:5} {:7} images of {:6} patients\n", data::name_of(side), count.images,
-                             count.patients);
+    std::cout << fmt::format("  {:5} {:7} images of {:6} patients\n", name_of(side), count.images, count.patients);
   }
   std::cout << fmt::format("  {} rejected, listed with the reason in {}\n", result.rejected,
                            (options.out / "rejected.csv").string());

@@ -1,7 +1,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "engine/data/synth.h"
+#include "data/synth/synth.h"
 #include "engine/io/json.h"
 #include "tools/commands.h"
 #include "tools/interrupt.h"

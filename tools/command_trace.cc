@@ -32,9 +32,9 @@ void run(const Common& common, const Flags& flags) {
   const nn::Trace trace = nn::run_trace(*device,
                                         {.arch = nn::parse_architecture(flags.network.arch),
                                          .loss = flags.network.loss_kind(),
-                                         .precision = parse_precision(flags.network.precision),
-                                         .memory = nn::parse_memory_mode(flags.network.memory),
-                                         .batch_norm = nn::parse_batch_norm(flags.network.batch_norm),
+                                         .precision = parse_name<Precision>(flags.network.precision),
+                                         .memory = parse_name<nn::MemoryMode>(flags.network.memory),
+                                         .batch_norm = parse_name<nn::BatchNorm>(flags.network.batch_norm),
                                          .lr = flags.lr,
                                          .steps = flags.steps},
                                         TensorFile::open(flags.weights), TensorFile::open(flags.batch));

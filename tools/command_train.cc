@@ -5,6 +5,7 @@
 #include "engine/io/file.h"
 #include "engine/io/json.h"
 #include "kernels/core/error.h"
+#include "metrics/ranking.h"
 #include "nn/trainer.h"
 #include "tools/commands.h"
 #include "tools/interrupt.h"
@@ -14,7 +15,6 @@
 #include "tools/provenance.h"
 #include "tools/scored_input.h"
 #include "tools/toml_settings.h"
-#include "tree/metrics.h"
 
 namespace densetree::tools {
 namespace {
@@ -32,8 +32,8 @@ std::optional<double> mean_auroc(const nn::Scores& scores, std::int64_t labels) 
   for (std::int64_t label = 0; label < labels; ++label) {
     const std::size_t count = scores.targets.size() / static_cast<std::size_t>(labels);
     const auto stride = static_cast<std::size_t>(labels);
-    if (const auto value = tree::auroc(tree::rank({scores.probabilities.data() + label, count, stride},
-                                                  {scores.targets.data() + label, count, stride}))) {
+    if (const auto value = metrics::auroc(metrics::rank({scores.probabilities.data() + label, count, stride},
+                                                        {scores.targets.data() + label, count, stride}))) {
       sum += *value;
       ++defined;
     }
@@ -131,10 +131,10 @@ void run(const Common& common, Flags flags, std::uint64_t seed) {
   nn::TrainOptions& o = flags.options;
   o.arch = nn::parse_architecture(flags.network.arch);
   o.loss = flags.network.loss_kind();
-  o.precision = parse_precision(flags.network.precision);
-  o.memory = nn::parse_memory_mode(flags.network.memory);
-  o.batch_norm = nn::parse_batch_norm(flags.network.batch_norm);
-  o.schedule.kind = nn::parse_schedule(flags.schedule);
+  o.precision = parse_name<Precision>(flags.network.precision);
+  o.memory = parse_name<nn::MemoryMode>(flags.network.memory);
+  o.batch_norm = parse_name<nn::BatchNorm>(flags.network.batch_norm);
+  o.schedule.kind = parse_name<nn::ScheduleKind>(flags.schedule);
   o.seed = seed;
   const std::optional<tree::LabelTree> label_tree = read_tree(flags);
   if (label_tree) {

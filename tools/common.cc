@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "engine/data/image.h"
+#include "data/image.h"
 #include "engine/io/text.h"
 #include "tools/commands.h"
 

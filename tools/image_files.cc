@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <map>
 
-#include "engine/data/image.h"
-#include "engine/data/image_folder.h"
+#include "data/image.h"
+#include "data/image_folder.h"
 #include "kernels/core/error.h"
 
 namespace densetree::tools {

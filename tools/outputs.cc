@@ -2,7 +2,7 @@
 
 #include <sys/stat.h>
 
-#include "engine/data/prepare.h"
+#include "data/prepare.h"
 #include "kernels/core/error.h"
 #include "nn/run_folder.h"
 

@@ -6,7 +6,7 @@
 #include <array>
 #include <string_view>
 
-#include "tree/html.h"
+#include "report/html.h"
 
 namespace densetree::tools {
 namespace {
@@ -69,7 +69,7 @@ std::string draw_plan(const Planner& planner, const std::string& title, std::siz
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\">\n<title>{}</title>\n"
       "<style>{}</style>\n<text x=\"{}\" y=\"24\">{}</text>\n",
-      kWidth, kHeight, tree::html::escape(title), kStyle, kLeft, tree::html::escape(title));
+      kWidth, kHeight, report::html::escape(title), kStyle, kLeft, report::html::escape(title));
   for (double at = 0; at <= bytes; at += tick_of(bytes)) {
     svg += fmt::format(
         "<line class=\"grid\" x1=\"{0}\" x2=\"{1}\" y1=\"{2:.2f}\" y2=\"{2:.2f}\"/>"
@@ -84,7 +84,7 @@ std::string draw_plan(const Planner& planner, const std::string& title, std::siz
         "<rect class=\"buffer {}\" x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" height=\"{:.2f}\">"
         "<title>{}: {}, steps {} to {}</title></rect>\n",
         kind_of(b, static_cast<int>(forward_steps)), x(b.first), y(static_cast<double>(b.offset + b.bytes)),
-        x(b.last + 1) - x(b.first), b.bytes / bytes * kPlotHeight, tree::html::escape(b.name), megabytes(b.bytes),
+        x(b.last + 1) - x(b.first), b.bytes / bytes * kPlotHeight, report::html::escape(b.name), megabytes(b.bytes),
         b.first, b.last);
   }
   const double middle = x(static_cast<double>(forward_steps));

@@ -74,7 +74,7 @@ tree::LabelTree ScoredInput::label_tree() const {
   return run_tree(run, labels_of_run(run));
 }
 
-tree::ScoredImages ScoredInput::score_split(Device& device, const data::LabelSet& wanted) const {
+metrics::ScoredImages ScoredInput::score_split(Device& device, const data::LabelSet& wanted) const {
   const data::Dataset dataset(data);
   const std::vector<std::int64_t> rows = dataset.rows_of(split);
   check(!rows.empty(), "{} has no images in the split '{}'", data, split);
@@ -92,7 +92,7 @@ tree::ScoredImages ScoredInput::score_split(Device& device, const data::LabelSet
     bar.update(done, rows.size());
     return true;
   });
-  tree::ScoredImages set;
+  metrics::ScoredImages set;
   for (const std::int64_t row : rows) {
     set.images.push_back(dataset.row(row).image);
     set.patients.push_back(dataset.row(row).patient);
@@ -103,16 +103,16 @@ tree::ScoredImages ScoredInput::score_split(Device& device, const data::LabelSet
   return set;
 }
 
-tree::ScoredImages ScoredInput::read(Device& device, const data::LabelSet& wanted) const {
+metrics::ScoredImages ScoredInput::read(Device& device, const data::LabelSet& wanted) const {
   if (from_run()) {
     return score_split(device, wanted);
   }
-  const tree::ScoreTable table = tree::read_score_table(
-      scores, wanted, allow_missing_labels ? tree::MissingLabels::kLeftOut : tree::MissingLabels::kRefused);
+  const metrics::ScoreTable table = metrics::read_score_table(
+      scores, wanted, allow_missing_labels ? metrics::MissingLabels::kLeftOut : metrics::MissingLabels::kRefused);
   for (const std::string& note : table.notes) {
     std::cerr << fmt::format("{}: {}\n", table.source, note);
   }
-  return tree::join(table, data::read_label_table(labels), wanted);
+  return metrics::join(table, data::read_label_table(labels), wanted);
 }
 
 tree::LabelTree run_tree(const std::filesystem::path& run, const data::LabelSet& labels) {

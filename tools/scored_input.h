@@ -6,12 +6,12 @@
 #include <span>
 #include <string>
 
-#include "engine/data/dataset.h"
+#include "data/dataset.h"
 
+#include "metrics/score_table.h"
 #include "tools/commands.h"
 #include "tools/outputs.h"
 #include "tree/label_tree.h"
-#include "tree/score_table.h"
 
 namespace densetree::tools {
 
@@ -33,11 +33,11 @@ struct ScoredInput {
   tree::LabelTree label_tree() const;
   // `labels` say what the columns of a table mean; others are named on standard error. A run must have been trained
   // on them.
-  tree::ScoredImages read(Device& device, const data::LabelSet& labels) const;
+  metrics::ScoredImages read(Device& device, const data::LabelSet& labels) const;
 
  private:
   void check_split(const data::Dataset& dataset, std::span<const std::int64_t> rows) const;
-  tree::ScoredImages score_split(Device& device, const data::LabelSet& labels) const;
+  metrics::ScoredImages score_split(Device& device, const data::LabelSet& labels) const;
 };
 
 }  // namespace densetree::tools

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "kernels/core/error.h"
-#include "tree/patients.h"
+#include "metrics/patients.h"
 
 namespace densetree::tree {
 
@@ -32,7 +32,7 @@ std::vector<double> priors_of(const CalibrationSettings& settings, const LabelTr
   return priors;
 }
 
-Confidences confidences(Device& device, const Calibration& calibration, const ScoredImages& set) {
+Confidences confidences(Device& device, const Calibration& calibration, const metrics::ScoredImages& set) {
   return {calibration.posteriors(device, set.scores),
           DeviceTree(device, calibration.tree, calibration.settings.pooling).truths(set.targets)};
 }
@@ -49,23 +49,11 @@ CalibrationSettings CalibrationSettings::paper() {
           .monotone = false};
 }
 
-std::string to_text(Binning binning) {
-  return binning == Binning::kQuantile ? "quantile" : "uniform";
-}
-
-std::string to_text(Prior prior) {
-  return prior == Prior::kData ? "data" : "equal";
-}
-
-std::string to_text(Pooling pooling) {
-  return pooling == Pooling::kNoisyOr ? "noisy-or" : pooling == Pooling::kSum ? "sum" : "max";
-}
-
 std::vector<std::pair<std::string, std::string>> describe(const CalibrationSettings& settings) {
   std::vector<std::pair<std::string, std::string>> result = {
-      {"binning", to_text(settings.binning)},       {"bins", fmt::format("{}", settings.bins)},
-      {"alpha", fmt::format("{}", settings.alpha)}, {"prior", to_text(settings.prior)},
-      {"pooling", to_text(settings.pooling)},       {"monotone", settings.monotone ? "on" : "off"}};
+      {"binning", name_of(settings.binning)},       {"bins", fmt::format("{}", settings.bins)},
+      {"alpha", fmt::format("{}", settings.alpha)}, {"prior", name_of(settings.prior)},
+      {"pooling", name_of(settings.pooling)},       {"monotone", settings.monotone ? "on" : "off"}};
   for (const auto& [name, prior] : settings.node_priors) {
     result.emplace_back("prior of " + name, fmt::format("{}", prior));
   }
@@ -85,8 +73,8 @@ std::vector<double> Calibration::chosen_thresholds(const std::string& name) cons
   return thresholds;
 }
 
-Calibration fit(Device& device, const LabelTree& tree, const CalibrationSettings& settings, const ScoredImages& set,
-                const std::string& source) {
+Calibration fit(Device& device, const LabelTree& tree, const CalibrationSettings& settings,
+                const metrics::ScoredImages& set, const std::string& source) {
   set.check_values(source);
   require_labels(tree, set.labels, source);
   check_settings(settings, tree);
@@ -94,7 +82,7 @@ Calibration fit(Device& device, const LabelTree& tree, const CalibrationSettings
   calibration.tree = tree;
   calibration.settings = settings;
   calibration.images = static_cast<std::int64_t>(set.images.size());
-  calibration.patients = static_cast<std::int64_t>(number_patients(set.patients).count);
+  calibration.patients = static_cast<std::int64_t>(metrics::number_patients(set.patients).count);
   calibration.source = source;
   calibration.histograms = DeviceTree(device, tree, settings.pooling)
                                .fit(set.scores, set.targets,
@@ -106,26 +94,27 @@ Calibration fit(Device& device, const LabelTree& tree, const CalibrationSettings
 }
 
 Calibration fit_and_choose(Device& device, const LabelTree& tree, const CalibrationSettings& settings,
-                           const ScoredImages& set, const std::string& source, const ThresholdRequest& request,
+                           const metrics::ScoredImages& set, const std::string& source, const ThresholdRequest& request,
                            double share, std::uint64_t seed, int threads) {
   check(share > 0 && share < 1, "the share of patients that choose thresholds is {}; it must be between 0 and 1",
         share);
   set.check_values(source);
-  const auto [choosing, fitting] = draw_patients(number_patients(set.patients), share, seed);
+  const auto [choosing, fitting] = metrics::draw_patients(metrics::number_patients(set.patients), share, seed);
   check(!choosing.empty() && !fitting.empty(),
         "{}: its {} images are of too few patients to fit on some and choose thresholds on others", source,
         set.images.size());
-  const ScoredImages fit_on = select(set, fitting), others = select(set, choosing);
-  const ScoredImages choose_on = select(others, one_image_per_patient(number_patients(others.patients).of_image, seed));
+  const metrics::ScoredImages fit_on = select(set, fitting), others = select(set, choosing);
+  const metrics::ScoredImages choose_on =
+      select(others, one_image_per_patient(metrics::number_patients(others.patients).of_image, seed));
   Calibration calibration = fit(device, tree, settings, fit_on, source);
   calibration.choice = choose_thresholds(request, confidences(device, calibration, fit_on),
                                          confidences(device, calibration, choose_on), threads);
   return calibration;
 }
 
-ScoredImages select(const ScoredImages& set, std::span<const std::uint32_t> chosen) {
+metrics::ScoredImages select(const metrics::ScoredImages& set, std::span<const std::uint32_t> chosen) {
   const std::size_t labels = set.labels.size();
-  ScoredImages result;
+  metrics::ScoredImages result;
   result.labels = set.labels;
   for (const std::uint32_t image : chosen) {
     result.images.push_back(set.images[image]);

@@ -10,14 +10,17 @@
 #include <utility>
 #include <vector>
 
+#include "metrics/score_table.h"
 #include "tree/device_tree.h"
 #include "tree/label_tree.h"
-#include "tree/score_table.h"
 #include "tree/thresholds.h"
 
 namespace densetree::tree {
 
 enum class Prior : std::uint8_t { kData, kEqual };
+constexpr Names<Prior, 2> names(Prior) {
+  return {"prior", {{Prior::kData, "data"}, {Prior::kEqual, "equal"}}};
+}
 
 struct CalibrationSettings {
   Binning binning = Binning::kQuantile;
@@ -33,9 +36,6 @@ struct CalibrationSettings {
   bool operator==(const CalibrationSettings&) const = default;
 };
 
-std::string to_text(Binning binning);  // as the command line has them: "quantile", "noisy-or", …
-std::string to_text(Prior prior);
-std::string to_text(Pooling pooling);
 // Name and value of every setting, to be shown.
 std::vector<std::pair<std::string, std::string>> describe(const CalibrationSettings& settings);
 
@@ -55,17 +55,17 @@ struct Calibration {
 
 // Throws Error, opened by `source`, on values that make no sense, labels that are not the tree's, bins outside
 // 1 … kMaxBins, a negative α, a prior outside (0, 1) or of an unknown node.
-Calibration fit(Device& device, const LabelTree& tree, const CalibrationSettings& settings, const ScoredImages& set,
-                const std::string& source);
+Calibration fit(Device& device, const LabelTree& tree, const CalibrationSettings& settings,
+                const metrics::ScoredImages& set, const std::string& source);
 
 // Fits on part of the patients and chooses thresholds on one image of each other patient (METHOD.md §7).
 // `share` of the patients choose, drawn with the seed; Error when that leaves one side without patients.
 Calibration fit_and_choose(Device& device, const LabelTree& tree, const CalibrationSettings& settings,
-                           const ScoredImages& set, const std::string& source, const ThresholdRequest& request,
+                           const metrics::ScoredImages& set, const std::string& source, const ThresholdRequest& request,
                            double share, std::uint64_t seed, int threads);
 
 // The images at these places, in that order.
-ScoredImages select(const ScoredImages& set, std::span<const std::uint32_t> chosen);
+metrics::ScoredImages select(const metrics::ScoredImages& set, std::span<const std::uint32_t> chosen);
 
 std::string calibration_json(const Calibration& calibration);
 // Throws Error naming the file and the entry on anything calibration_json() would not have written.

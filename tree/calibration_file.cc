@@ -23,11 +23,11 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // ---- Writing
 Json settings_json(const CalibrationSettings& settings) {
-  Json json = {{"binning", to_text(settings.binning)},
+  Json json = {{"binning", name_of(settings.binning)},
                {"bins", settings.bins},
                {"alpha", settings.alpha},
-               {"prior", to_text(settings.prior)},
-               {"pooling", to_text(settings.pooling)},
+               {"prior", name_of(settings.prior)},
+               {"pooling", name_of(settings.pooling)},
                {"monotone", settings.monotone}};
   json["node_priors"] = Json(settings.node_priors);
   return json;
@@ -96,15 +96,9 @@ class Reader {
       fail("{}: '{}' must be {}", where_, name, kind);
     }
   }
-  template <class T>
-  T choice(const char* name, std::initializer_list<T> values) const {
-    const auto text = get<std::string>(name, "a text");
-    for (const T value : values) {
-      if (to_text(value) == text) {
-        return value;
-      }
-    }
-    fail("{}: '{}' is '{}', which is unknown", where_, name, text);
+  template <class E>
+  E named(const char* name) const {
+    return parse_name<E>(get<std::string>(name, "a text"), where_);
   }
   void only(std::initializer_list<const char*> names) const {
     for (const auto& [name, value] : json_->items()) {
@@ -122,11 +116,11 @@ class Reader {
 CalibrationSettings read_settings(const Reader& json) {
   json.only({"binning", "bins", "alpha", "prior", "pooling", "monotone", "node_priors"});
   CalibrationSettings settings;
-  settings.binning = json.choice("binning", {Binning::kQuantile, Binning::kUniform});
+  settings.binning = json.named<Binning>("binning");
   settings.bins = json.get<std::int32_t>("bins", "a whole number");
   settings.alpha = json.get<double>("alpha", "a number");
-  settings.prior = json.choice("prior", {Prior::kData, Prior::kEqual});
-  settings.pooling = json.choice("pooling", {Pooling::kNoisyOr, Pooling::kSum, Pooling::kMax});
+  settings.prior = json.named<Prior>("prior");
+  settings.pooling = json.named<Pooling>("pooling");
   settings.monotone = json.get<bool>("monotone", "true or false");
   settings.node_priors = json.get<std::map<std::string, double>>("node_priors", "numbers by node");
   check(settings.bins >= 1 && settings.bins <= kMaxBins, "{}: {} bins; there can be 1 to {}", json.where(),

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "kernels/core/error.h"
-#include "kernels/tree_operations.h"
-#include "tree/metrics.h"
+#include "kernels/core/tree_types.h"
+#include "metrics/ranking.h"
 
 namespace densetree::tree {
 
@@ -55,7 +55,8 @@ void check_thresholds(std::span<const double> thresholds, const LabelTree& tree)
 void check_inputs(const Inputs& in) {
   const std::size_t nodes = node_count(in.tree), images = in.posterior.images;
   check_thresholds(in.thresholds, in.tree);
-  check(images <= kMaxRankedImages, "{} images; at most {} can be ranked at once", images, kMaxRankedImages);
+  check(images <= metrics::kMaxRankedImages, "{} images; at most {} can be ranked at once", images,
+        metrics::kMaxRankedImages);
   check_table(in.posterior, nodes, images, "posteriors");
   check_table(in.truth, nodes, images, "truths");
   check_table(in.answers.climb, leaf_count(in.tree), images, "answers of the climb");
@@ -286,9 +287,9 @@ ConfidenceAtT::AucAtT auc_at(double threshold, std::span<const double> posterior
       }
     }
   }
-  const Ranking ranking = rank({scores.data(), scores.size()}, {targets.data(), targets.size()});
+  const metrics::Ranking ranking = metrics::rank({scores.data(), scores.size()}, {targets.data(), targets.size()});
   const auto kept = static_cast<std::int64_t>(scores.size());
-  return {auroc(ranking), ratio(kept, known).value_or(0), kept, ranking.positives};
+  return {metrics::auroc(ranking), ratio(kept, known).value_or(0), kept, ranking.positives};
 }
 
 // Images where the leaf is true: 1, else 0.

@@ -29,7 +29,7 @@ struct Histograms {
 struct FitSettings {
   Binning binning = Binning::kQuantile;
   std::int32_t bins = 50;
-  TreeOperations::PosteriorSettings posterior;
+  PosteriorSettings posterior;
   std::vector<double> priors;  // [V], NaN: the share of true images
 };
 

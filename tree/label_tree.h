@@ -22,7 +22,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/data/labels.h"
+#include "data/labels.h"
 
 namespace densetree::tree {
 

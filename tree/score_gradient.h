@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/tree_operations.h"
+#include "kernels/core/tree_types.h"
 #include "tree/label_tree.h"
 
 namespace densetree::tree {

@@ -18,7 +18,7 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/tree_operations.h"
+#include "kernels/core/tree_types.h"
 #include "tree/node_table.h"
 
 namespace densetree::tree {

@@ -20,9 +20,9 @@ float target_of(std::uint8_t truth) {
 }
 
 // The posteriors of all nodes as the scores of so many labels.
-ScoredImages as_labels(const LabelTree& tree, const ScoredImages& set, const NodeTable<double>& posterior,
-                       const NodeTable<std::uint8_t>& truth) {
-  ScoredImages nodes;
+metrics::ScoredImages as_labels(const LabelTree& tree, const metrics::ScoredImages& set,
+                                const NodeTable<double>& posterior, const NodeTable<std::uint8_t>& truth) {
+  metrics::ScoredImages nodes;
   nodes.images = set.images;
   nodes.patients = set.patients;
   for (const Node& node : tree.nodes()) {
@@ -39,7 +39,7 @@ ScoredImages as_labels(const LabelTree& tree, const ScoredImages& set, const Nod
   return nodes;
 }
 
-NodeEvaluation evaluate_node(const LabelEvaluation& as_label, std::span<const double> posterior,
+NodeEvaluation evaluate_node(const metrics::LabelEvaluation& as_label, std::span<const double> posterior,
                              std::span<const double> raw, std::span<const std::uint8_t> truth) {
   NodeEvaluation node;
   node.images = as_label.images;
@@ -48,19 +48,19 @@ NodeEvaluation evaluate_node(const LabelEvaluation& as_label, std::span<const do
   node.average_precision = as_label.average_precision;
   node.brier = as_label.brier;
   node.curve = as_label.curve;
-  node.reliability = equal_width_bins(posterior, truth);
-  node.ece = calibration_error(node.reliability);
-  node.ece_equal_mass = calibration_error(equal_mass_bins(posterior, truth));
-  node.risk = risk_coverage(posterior, truth);
+  node.reliability = metrics::equal_width_bins(posterior, truth);
+  node.ece = metrics::calibration_error(node.reliability);
+  node.ece_equal_mass = metrics::calibration_error(metrics::equal_mass_bins(posterior, truth));
+  node.risk = metrics::risk_coverage(posterior, truth);
   std::vector<float> targets(truth.size());
   std::transform(truth.begin(), truth.end(), targets.begin(), target_of);
-  node.raw_auroc = auroc(rank({raw.data(), raw.size()}, {targets.data(), targets.size()}));
-  node.raw_brier = brier_score(raw, truth);
-  node.raw_ece = calibration_error(equal_width_bins(raw, truth));
+  node.raw_auroc = metrics::auroc(metrics::rank({raw.data(), raw.size()}, {targets.data(), targets.size()}));
+  node.raw_brier = metrics::brier_score(raw, truth);
+  node.raw_ece = metrics::calibration_error(metrics::equal_width_bins(raw, truth));
   return node;
 }
 
-void evaluate_nodes(TreeEvaluation& result, const Evaluation& as_labels, const NodeTable<double>& raw,
+void evaluate_nodes(TreeEvaluation& result, const metrics::Evaluation& as_labels, const NodeTable<double>& raw,
                     const NodeTable<std::uint8_t>& truth, int threads) {
   result.nodes.resize(truth.nodes);
 #pragma omp parallel for schedule(dynamic) num_threads(threads > 0 ? threads : omp_get_max_threads())
@@ -69,14 +69,10 @@ void evaluate_nodes(TreeEvaluation& result, const Evaluation& as_labels, const N
   }
 }
 
-std::string number(const std::optional<double>& value) {
-  return value ? fmt::format("{:.4f}", *value) : "undefined";
-}
-
 }  // namespace
 
-TreeEvaluation evaluate_tree(Device& device, const Calibration& calibration, const ScoredImages& set,
-                             const std::vector<double>& confidences, const EvaluationOptions& options,
+TreeEvaluation evaluate_tree(Device& device, const Calibration& calibration, const metrics::ScoredImages& set,
+                             const std::vector<double>& confidences, const metrics::EvaluationOptions& options,
                              const std::string& source) {
   require_labels(calibration.tree, set.labels, source);
   for (const double t : confidences) {
@@ -90,8 +86,8 @@ TreeEvaluation evaluate_tree(Device& device, const Calibration& calibration, con
   result.posterior = on_device.posteriors(set.scores, calibration.histograms);
   const NodeTable<double> raw = on_device.pool(set.scores);
   const NodeTable<std::uint8_t> truth = on_device.truths(set.targets);
-  const ScoredImages node_set = as_labels(result.tree, set, result.posterior, truth);
-  evaluate_nodes(result, evaluate(node_set, options, source), raw, truth, options.threads);
+  const metrics::ScoredImages node_set = as_labels(result.tree, set, result.posterior, truth);
+  evaluate_nodes(result, metrics::evaluate(node_set, options, source), raw, truth, options.threads);
   const auto at = [&](std::string name, std::vector<double> thresholds) {
     const Answers answers = on_device.answer(result.posterior, thresholds);
     result.at.push_back(evaluate_at(result.tree, std::move(name), std::move(thresholds), result.posterior, truth,
@@ -110,23 +106,6 @@ TreeEvaluation evaluate_tree(Device& device, const Calibration& calibration, con
   }
   result.together = co_occurrence(result.tree, truth);
   return result;
-}
-
-std::string text_table(const TreeEvaluation& evaluation) {
-  std::vector<std::string> notes;
-  for (const NodeEvaluation& node : evaluation.nodes) {
-    notes.push_back(fmt::format("{:>7} of {:>7}   AUROC {}   calibration error {} (raw scores {})", node.positives,
-                                node.images, number(node.auroc.value), number(node.ece), number(node.raw_ece)));
-  }
-  std::string text = evaluation.tree.draw(notes);
-  for (const ConfidenceAtT& at : evaluation.at) {
-    text += fmt::format(
-        "at {}: leaves reported {} with precision {}, frontier {} with {}; of the true findings {} kept, {} softened, "
-        "{} withdrawn\n",
-        at.name, at.leaf.reported, number(at.leaf.precision), at.frontier.reported, number(at.frontier.precision),
-        number(at.persist), number(at.soften), number(at.withdrawn));
-  }
-  return evaluation.choice ? text + guarantee_text(*evaluation.choice) + "\n" : text;
 }
 
 }  // namespace densetree::tree

@@ -8,23 +8,23 @@
 #include <utility>
 #include <vector>
 
+#include "metrics/evaluation.h"
+#include "metrics/reliability.h"
 #include "tree/calibration.h"
 #include "tree/confidence.h"
-#include "tree/evaluation.h"
 #include "tree/label_tree.h"
-#include "tree/reliability.h"
 #include "tree/thresholds.h"
 
 namespace densetree::tree {
 
 struct NodeEvaluation {
-  std::int64_t images = 0, positives = 0;    // with known truth
-  Estimate auroc, average_precision, brier;  // of the posterior
+  std::int64_t images = 0, positives = 0;             // with known truth
+  metrics::Estimate auroc, average_precision, brier;  // of the posterior
   std::optional<double> ece, ece_equal_mass;
-  std::vector<ReliabilityBin> reliability;  // 15 bins of equal width
-  std::optional<RiskCoverage> risk;
+  std::vector<metrics::ReliabilityBin> reliability;  // 15 bins of equal width
+  std::optional<metrics::RiskCoverage> risk;
   std::optional<double> raw_auroc, raw_brier, raw_ece;  // of the pooled score before calibration
-  std::vector<CurvePoint> curve;                        // of the posterior
+  std::vector<metrics::CurvePoint> curve;               // of the posterior
 };
 
 struct TreeEvaluation {
@@ -41,10 +41,8 @@ struct TreeEvaluation {
 
 // Evaluates `set` at each T of `confidences`, in (0, 1], and at the calibration's chosen thresholds where it has some.
 // Throws Error, opened by `source`, when the set's labels are not the calibration's.
-TreeEvaluation evaluate_tree(Device& device, const Calibration& calibration, const ScoredImages& set,
-                             const std::vector<double>& confidences, const EvaluationOptions& options,
+TreeEvaluation evaluate_tree(Device& device, const Calibration& calibration, const metrics::ScoredImages& set,
+                             const std::vector<double>& confidences, const metrics::EvaluationOptions& options,
                              const std::string& source);
-
-std::string text_table(const TreeEvaluation& evaluation);  // for a terminal
 
 }  // namespace densetree::tree

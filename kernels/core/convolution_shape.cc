@@ -4,27 +4,6 @@
 
 namespace densetree {
 
-const char* name_of(Precision precision) {
-  switch (precision) {
-    case Precision::kFloat32:
-      return "fp32";
-    case Precision::kTensorFloat32:
-      return "tf32";
-    case Precision::kBFloat16:
-      return "bf16";
-  }
-  fail("unknown precision {}", static_cast<int>(precision));
-}
-
-Precision parse_precision(const std::string& name) {
-  for (const Precision precision : {Precision::kFloat32, Precision::kTensorFloat32, Precision::kBFloat16}) {
-    if (name == name_of(precision)) {
-      return precision;
-    }
-  }
-  fail("precision '{}' is unknown; use fp32, tf32 or bf16", name);
-}
-
 DType element_type(Precision precision) {
   return precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/core/names.h"
 #include "kernels/core/view.h"
 
 namespace densetree {
@@ -22,8 +23,10 @@ enum class Precision : std::uint8_t {
   kTensorFloat32,  // fp32 in memory, products of inputs rounded to TF32 (10-bit mantissa), summed in fp32
   kBFloat16,       // activations and their gradients in bf16, summed in fp32
 };
-const char* name_of(Precision precision);  // "fp32", "tf32", "bf16"
-Precision parse_precision(const std::string& name);
+constexpr Names<Precision, 3> names(Precision) {
+  return {"precision",
+          {{Precision::kFloat32, "fp32"}, {Precision::kTensorFloat32, "tf32"}, {Precision::kBFloat16, "bf16"}}};
+}
 DType element_type(Precision precision);  // of activations and their gradients
 
 struct ConvolutionShape {

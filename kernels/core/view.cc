@@ -16,36 +16,6 @@ std::size_t size_of(DType type) {
   fail("unknown data type {}", static_cast<int>(type));
 }
 
-const char* name_of(DType type) {
-  switch (type) {
-    case DType::kFloat32:
-      return "fp32";
-    case DType::kBFloat16:
-      return "bf16";
-    case DType::kUInt8:
-      return "uint8";
-  }
-  fail("unknown data type {}", static_cast<int>(type));
-}
-
-const char* name_of(Layout layout) {
-  switch (layout) {
-    case Layout::kPlanar:
-      return "planar";
-    case Layout::kBlocked8:
-      return "blocked8";
-    case Layout::kBlocked16:
-      return "blocked16";
-    case Layout::kSlabs8:
-      return "slabs8";
-    case Layout::kSlabs16:
-      return "slabs16";
-    case Layout::kInterleaved:
-      return "interleaved";
-  }
-  fail("unknown layout {}", static_cast<int>(layout));
-}
-
 std::string Shape::describe() const {
   return fmt::format("({}, {}, {}, {})", n, c, h, w);
 }

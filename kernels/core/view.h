@@ -22,6 +22,7 @@
 
 #include "kernels/core/host_device.h"
 #include "kernels/core/integer.h"
+#include "kernels/core/names.h"
 
 namespace densetree {
 
@@ -30,10 +31,20 @@ std::size_t size_of(DType type);
 inline bool is_float(DType type) {
   return type != DType::kUInt8;
 }
-const char* name_of(DType type);
+constexpr Names<DType, 3> names(DType) {
+  return {"data type", {{DType::kFloat32, "fp32"}, {DType::kBFloat16, "bf16"}, {DType::kUInt8, "uint8"}}};
+}
 
 enum class Layout : std::uint8_t { kPlanar, kBlocked8, kBlocked16, kSlabs8, kSlabs16, kInterleaved };
-const char* name_of(Layout layout);
+constexpr Names<Layout, 6> names(Layout) {
+  return {"layout",
+          {{Layout::kPlanar, "planar"},
+           {Layout::kBlocked8, "blocked8"},
+           {Layout::kBlocked16, "blocked16"},
+           {Layout::kSlabs8, "slabs8"},
+           {Layout::kSlabs16, "slabs16"},
+           {Layout::kInterleaved, "interleaved"}}};
+}
 
 // (N, C, H, W)
 struct Shape {

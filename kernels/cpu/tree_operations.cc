@@ -329,10 +329,6 @@ class CpuTreeOperations final : public TreeOperations {
 
 }  // namespace
 
-void require_bins(const Bins& bins) {
-  check(bins.bins >= 1 && bins.bins <= kMaxBins, "{} bins; there can be 1 to {}", bins.bins, kMaxBins);
-}
-
 std::unique_ptr<TreeOperations> CpuDevice::make_tree_operations() {
   return std::make_unique<CpuTreeOperations>(team_.threads);
 }

@@ -94,7 +94,7 @@ __global__ void histogram_kernel(const double* scores, const std::uint8_t* truth
 }
 
 __global__ void posterior_table_kernel(const std::uint32_t* counts, const double* priors, std::int32_t nodes, Bins bins,
-                                       TreeOperations::PosteriorSettings settings, double* table) {
+                                       PosteriorSettings settings, double* table) {
   for (std::int64_t v = first_index(); v < nodes; v += index_step()) {
     const double* edges = edges_of(bins, v);
     const std::int32_t in_use = bins_in_use(bins.kind, edges, bins.bins);

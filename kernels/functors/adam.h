@@ -3,8 +3,8 @@
 
 #include <cmath>
 
+#include "kernels/core/adam_step.h"
 #include "kernels/core/host_device.h"
-#include "kernels/operations.h"
 
 namespace densetree {
 

@@ -12,7 +12,7 @@
 #include <cstdint>
 
 #include "kernels/core/host_device.h"
-#include "kernels/operations.h"
+#include "kernels/core/image_transform.h"
 
 namespace densetree {
 

@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "kernels/core/host_device.h"
+#include "kernels/core/tree_types.h"
 #include "kernels/core/twofold.h"
-#include "kernels/tree_operations.h"
 
 namespace densetree {
 
@@ -117,7 +117,7 @@ DT_HD inline PooledBins pooled_bin(const NodeCounts& counts, double alpha, doubl
 // Monotone: the nearest table, in squares weighted by n⁺ + n⁻ + α, that never falls, by pooling a block with the one
 // before it that is not below. Blocks then differ, so a run of one value is a block and no list of blocks is kept.
 DT_HD inline void posterior_of_node(const std::uint32_t* counts, double prior, std::int32_t bins, std::int32_t in_use,
-                                    const TreeOperations::PosteriorSettings& settings, double* table) {
+                                    const PosteriorSettings& settings, double* table) {
   NodeCounts node{counts, counts + bins, 0, 0};
   for (std::int32_t b = 0; b < in_use; ++b) {
     node.of_true += node.positives[b];

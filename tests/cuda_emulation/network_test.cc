@@ -161,7 +161,7 @@ TEST(EmulatedStream, MayBeTheCallers) {
 
 INSTANTIATE_TEST_SUITE_P(Memory, EmulatedNetwork,
                          testing::Values(nn::MemoryMode::kStore, nn::MemoryMode::kShared, nn::MemoryMode::kRecompute),
-                         [](const auto& tested) { return std::string(nn::name_of(tested.param)); });
+                         [](const auto& tested) { return std::string(name_of(tested.param)); });
 
 }  // namespace
 }  // namespace densetree::test

@@ -1,4 +1,4 @@
-#include "engine/data/augment.h"
+#include "data/augment.h"
 
 #include <gtest/gtest.h>
 

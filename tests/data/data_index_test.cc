@@ -1,5 +1,5 @@
 // The index of a data set, and images that are known again by their pixels.
-#include "engine/data/data_index.h"
+#include "data/data_index.h"
 
 #include "engine/io/file.h"
 

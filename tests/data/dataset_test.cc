@@ -1,4 +1,4 @@
-#include "engine/data/dataset.h"
+#include "data/dataset.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "engine/data/exif.h"
+#include "data/exif.h"
 
 #include <gtest/gtest.h>
 

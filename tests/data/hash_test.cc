@@ -1,4 +1,4 @@
-#include "engine/data/hash.h"
+#include "data/hash.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "engine/data/heatmap.h"
+#include "data/heatmap.h"
 
 #include <gtest/gtest.h>
 

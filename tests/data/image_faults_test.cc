@@ -5,7 +5,7 @@
 #include <optional>
 #include <utility>
 
-#include "engine/data/image.h"
+#include "data/image.h"
 #include "tests/data/files.h"
 #include "tests/data/image_files.h"
 #include "tests/shared_data.h"

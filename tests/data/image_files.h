@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/data/image.h"
+#include "data/image.h"
 #include "kernels/core/philox.h"
 
 namespace densetree::data {

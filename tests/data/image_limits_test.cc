@@ -5,8 +5,8 @@
 
 #include <fstream>
 
-#include "engine/data/image.h"
-#include "engine/data/prepare.h"
+#include "data/image.h"
+#include "data/prepare.h"
 #include "engine/io/file.h"
 #include "tests/data/files.h"
 #include "tests/data/image_files.h"

@@ -1,4 +1,4 @@
-#include "engine/data/image.h"
+#include "data/image.h"
 
 #include <gtest/gtest.h>
 

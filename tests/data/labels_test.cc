@@ -1,4 +1,4 @@
-#include "engine/data/labels.h"
+#include "data/labels.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "engine/data/loader.h"
+#include "data/loader.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-#include "engine/data/prepare.h"
-#include "engine/data/npy.h"
+#include "data/prepare.h"
+#include "data/npy.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -11,10 +11,10 @@
 #include <set>
 #include <thread>
 
-#include "engine/data/hash.h"
-#include "engine/data/image.h"
-#include "engine/data/resize.h"
-#include "engine/data/row_store.h"
+#include "data/hash.h"
+#include "data/image.h"
+#include "data/resize.h"
+#include "data/row_store.h"
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
 #include "kernels/core/philox.h"

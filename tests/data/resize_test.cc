@@ -1,4 +1,4 @@
-#include "engine/data/resize.h"
+#include "data/resize.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "engine/data/split.h"
+#include "data/split.h"
 
 #include <gtest/gtest.h>
 

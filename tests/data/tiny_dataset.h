@@ -3,9 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "engine/data/dataset.h"
-#include "engine/data/hash.h"
-#include "engine/data/prepare.h"
+#include "data/dataset.h"
+#include "data/hash.h"
+#include "data/prepare.h"
 #include "tests/data/files.h"
 
 namespace densetree::data {

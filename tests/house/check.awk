@@ -5,9 +5,12 @@
 BEGIN {
   may["kernels"] = " kernels "
   may["engine"] = " engine kernels "
-  may["tree"] = " tree engine kernels "
-  may["nn"] = " nn engine kernels "
-  may["tools"] = " tools nn tree engine kernels "
+  may["data"] = " data engine kernels "
+  may["nn"] = " nn data engine kernels "
+  may["metrics"] = " metrics data engine kernels "
+  may["tree"] = " tree metrics data engine kernels "
+  may["report"] = " report tree metrics data engine kernels "
+  may["tools"] = " tools report tree metrics nn data engine kernels "
   if (ARGC < 2) breach("no files to check")
 }
 
@@ -43,8 +46,8 @@ code ~ /^ *# *include *"/ {
     breach(folder " may not include \"" target "\": it sees" may[folder] "only")
   else if (below == "kernels/core/" && target !~ /^kernels\/core\//)
     breach("kernels/core may not include \"" target "\": it sees itself only")
-  else if (below == "kernels/functors/" && target !~ /^kernels\/(core\/|functors\/|(operations|tree_operations)\.h$)/)
-    breach("kernels/functors may not include \"" target "\": it sees kernels/core, kernels/operations.h, kernels/tree_operations.h and itself only")
+  else if (below == "kernels/functors/" && target !~ /^kernels\/(core|functors)\//)
+    breach("kernels/functors may not include \"" target "\": it sees kernels/core and itself only")
   else if (below == "kernels/cpu/" && target ~ /^kernels\/cuda\//)
     breach("the CPU device may not include \"" target "\"")
   else if (below == "kernels/cuda/" && target ~ /^kernels\/cpu\//)

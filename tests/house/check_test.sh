@@ -9,15 +9,18 @@ failures=0
 # A small house in order.
 clean_house() {
   rm -rf "${root:?}"/*
-  mkdir -p "$root"/{kernels/{core,functors,cpu,cuda},engine/io,nn,tree,tools}
+  mkdir -p "$root"/{kernels/{core,functors,cpu,cuda},engine/io,data,nn,metrics,tree,report,tools}
   printf '// A view.\n#pragma once\n#include <cstdint>\n' >"$root/kernels/core/view.h"
   printf '// Arithmetic.\n#include "kernels/core/view.h"\n' >"$root/kernels/functors/relu.h"
   printf '#include "kernels/functors/relu.h"\n#include <dnnl.h>\n' >"$root/kernels/cpu/cpu.cc"
   printf '#include "kernels/functors/relu.h"\n#include <cuda_runtime.h>\n' >"$root/kernels/cuda/cuda.cu"
   printf '// Never exit() here.\n#include "kernels/core/view.h"\n' >"$root/engine/io/file.h"
   printf '#include "engine/io/file.h"\nint f() { return exit_code(1) + s.exit(2); }\n' >"$root/nn/net.cc"
-  printf '#include "engine/io/file.h"\n' >"$root/tree/tree.cc"
-  printf '#include <iostream>\n#include "nn/net.h"\n#include "tree/tree.h"\nint main() { std::cout << 1; exit(0); }\n' \
+  printf '// An X-ray.\n#include "engine/io/file.h"\n' >"$root/data/image.h"
+  printf '// AUROC.\n#include "data/image.h"\n' >"$root/metrics/ranking.h"
+  printf '#include "engine/io/file.h"\n#include "metrics/ranking.h"\n' >"$root/tree/tree.cc"
+  printf '#include "tree/tree.h"\n' >"$root/report/page.cc"
+  printf '#include <iostream>\n#include "nn/net.h"\n#include "report/page.h"\nint main() { std::cout << 1; exit(0); }\n' \
     >"$root/tools/main.cc"
 }
 
@@ -45,6 +48,11 @@ fi
 expect_breach tree/tree.cc '#include "nn/net.h"' 'tree may not include'
 expect_breach nn/net.cc '#include "tree/tree.h"' 'nn may not include'
 expect_breach nn/net.cc '#include "tools/commands.h"' 'nn may not include'
+expect_breach tree/tree.cc '#include "report/page.h"' 'tree may not include'
+expect_breach metrics/ranking.h '#include "tree/tree.h"' 'metrics may not include'
+expect_breach report/page.cc '#include "nn/net.h"' 'report may not include'
+expect_breach data/image.h '#include "nn/net.h"' 'data may not include'
+expect_breach engine/io/file.h '#include "data/image.h"' 'engine may not include'
 expect_breach engine/io/file.h '#include "nn/net.h"' 'engine may not include'
 expect_breach engine/io/file.h '#include "tree/tree.h"' 'engine may not include'
 expect_breach kernels/cpu/cpu.cc '#include "engine/io/file.h"' 'kernels may not include'
@@ -76,7 +84,7 @@ if "$here/check.sh" "$root" >/dev/null; then
   failures=$((failures + 1))
 fi
 rm -rf "${root:?}"/*
-mkdir "$root"/{kernels,engine,nn,tree,tools}
+mkdir "$root"/{kernels,engine,data,nn,metrics,tree,report,tools}
 if "$here/check.sh" "$root" >/dev/null; then
   echo "a house without files passed"
   failures=$((failures + 1))

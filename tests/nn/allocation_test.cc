@@ -78,7 +78,7 @@ TEST_P(AllocationTest, StepsTakeNothingOnTheHostButWhatOneDnnTakes) {
     const bool cpu = GetParam() == "cpu";
     const std::size_t prepared = cpu ? 1 : 2;
     for (std::size_t step = prepared; step < cost.size(); ++step) {
-      SCOPED_TRACE(fmt::format("{}, step {}", nn::name_of(mode), step));
+      SCOPED_TRACE(fmt::format("{}, step {}", name_of(mode), step));
       if (!cpu) {
         EXPECT_EQ(cost[step].cpp, 0);
         continue;
@@ -88,7 +88,7 @@ TEST_P(AllocationTest, StepsTakeNothingOnTheHostButWhatOneDnnTakes) {
       EXPECT_EQ(cost[step].by_onednn, cost[prepared].by_onednn);
       EXPECT_EQ(cost[step].in_use, cost[prepared].in_use);
     }
-    RecordProperty(fmt::format("{}_allocations_of_a_convolution", nn::name_of(mode)),
+    RecordProperty(fmt::format("{}_allocations_of_a_convolution", name_of(mode)),
                    fmt::format("{}", cost[1].by_onednn / convolutions_of(model)));
   }
 }

@@ -43,17 +43,17 @@ TEST(ArchitectureTest, RefusesWhatItDoesNotKnowAndSaysWhatItDoes) {
 
 TEST(BatchNormTest, NamesGoBothWays) {
   for (const char* name : {"auto", "plain", "factored", "fused"}) {
-    EXPECT_STREQ(nn::name_of(nn::parse_batch_norm(name)), name);
+    EXPECT_STREQ(name_of(parse_name<nn::BatchNorm>(name)), name);
   }
-  EXPECT_THROW(nn::parse_batch_norm("deferred"), Error);
+  EXPECT_THROW(parse_name<nn::BatchNorm>("deferred"), Error);
 }
 
 TEST(MemoryModeTest, NamesGoBothWays) {
   for (const char* name : {"store", "shared", "recompute"}) {
-    EXPECT_STREQ(name_of(parse_memory_mode(name)), name);
+    EXPECT_STREQ(name_of(parse_name<MemoryMode>(name)), name);
   }
   try {
-    parse_memory_mode("half");
+    parse_name<MemoryMode>("half");
     FAIL();
   } catch (const Error& error) {
     EXPECT_STREQ(error.what(), "memory mode 'half' is unknown; use store, shared or recompute");

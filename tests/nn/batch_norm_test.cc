@@ -64,12 +64,12 @@ TEST_P(BatchNormTest, EveryWayGivesTheSameGradientsAndRunningAverages) {
     Model other(device(), options_of(way));
     other.initialize(1);
     train_on(other, 1);
-    EXPECT_NEAR(other.loss(), plain.loss(), 1e-6 * plain.loss()) << nn::name_of(way);
-    EXPECT_LT(distance(gradients_of(other), expected), 1e-5) << nn::name_of(way);
+    EXPECT_NEAR(other.loss(), plain.loss(), 1e-6 * plain.loss()) << name_of(way);
+    EXPECT_LT(distance(gradients_of(other), expected), 1e-5) << name_of(way);
     for (const Parameters::Entry& entry : plain.plan().parameters().entries()) {
       if (entry.kind != Parameters::Kind::kWeight) {
         const std::vector<float> a = plain.read(entry.name), b = other.read(entry.name);
-        EXPECT_LT(distance({b.begin(), b.end()}, {a.begin(), a.end()}), 1e-5) << nn::name_of(way) << ' ' << entry.name;
+        EXPECT_LT(distance({b.begin(), b.end()}, {a.begin(), a.end()}), 1e-5) << name_of(way) << ' ' << entry.name;
       }
     }
   }
@@ -104,7 +104,7 @@ TEST_P(BatchNormTest, EveryMemoryModeGivesTheSameBits) {
       for (int step = 0; step < 3; ++step) {
         train_on(other, step);
       }
-      const std::string what = fmt::format("{}, {}", nn::name_of(way), nn::name_of(mode));
+      const std::string what = fmt::format("{}, {}", name_of(way), name_of(mode));
       EXPECT_EQ(other.loss(), store.loss()) << what;
       expect_same_state(store, other, what);
     }
@@ -181,7 +181,7 @@ TEST_P(BatchNormTest, FusingNeedsNoMoreMemory) {
       options.batch_size = 32;
       return nn::ModelPlan(device(), options).step_bytes();
     };
-    EXPECT_LE(bytes(BatchNorm::kFused), bytes(BatchNorm::kFactored)) << nn::name_of(mode);
+    EXPECT_LE(bytes(BatchNorm::kFused), bytes(BatchNorm::kFactored)) << name_of(mode);
   }
 }
 

@@ -102,7 +102,7 @@ TEST_P(ModelTest, RunningAveragesMoveExactlyOnceAStep) {
             own.push_back(static_cast<float>((now[c] - 0.9 * start) / 0.1));
           }
           const double expected = kept * start + (1 - kept) * own[c];
-          EXPECT_NEAR(now[c], expected, 1e-5 * (1 + std::abs(expected))) << nn::name_of(mode) << " " << entry.name;
+          EXPECT_NEAR(now[c], expected, 1e-5 * (1 + std::abs(expected))) << name_of(mode) << " " << entry.name;
         }
       }
     }
@@ -138,7 +138,7 @@ TEST_P(ModelTest, EveryMemoryModeGivesTheSameBits) {
     for (int step = 0; step < 3; ++step) {
       train_on(other, step);
     }
-    EXPECT_EQ(other.loss(), store.loss()) << nn::name_of(mode);
+    EXPECT_EQ(other.loss(), store.loss()) << name_of(mode);
     expect_same_state(store, other);
   }
 }
@@ -228,9 +228,9 @@ TEST_P(ModelTest, CapturedStepsGiveTheSameBits) {
     Model called(device(), options);
     captured.initialize(1), called.initialize(1);
     train_variously(captured, 9), train_variously(called, 9);
-    EXPECT_EQ(captured.loss(), called.loss()) << nn::name_of(mode);
-    EXPECT_EQ(captured.loss(1), called.loss(1)) << nn::name_of(mode);
-    EXPECT_EQ(captured.logits(), called.logits()) << nn::name_of(mode);
+    EXPECT_EQ(captured.loss(), called.loss()) << name_of(mode);
+    EXPECT_EQ(captured.loss(1), called.loss(1)) << name_of(mode);
+    EXPECT_EQ(captured.logits(), called.logits()) << name_of(mode);
     expect_same_state(captured, called);
   }
 }

@@ -32,7 +32,7 @@ TEST_P(PlanTest, LessIsKeptFromModeToMode) {
     options.memory = mode;
     const ModelPlan plan(device(), options);
     EXPECT_EQ(plan.bytes(), plan.persistent_bytes() + plan.step_bytes());
-    EXPECT_LT(plan.step_bytes(), last) << nn::name_of(mode);
+    EXPECT_LT(plan.step_bytes(), last) << name_of(mode);
     last = plan.step_bytes();
   }
 }
@@ -41,7 +41,7 @@ TEST_P(PlanTest, IsCloseToWhatIsAliveAtOnce) {
   for (const MemoryMode mode : {MemoryMode::kStore, MemoryMode::kShared, MemoryMode::kRecompute}) {
     const ModelPlan plan(device(), small_options(mode));
     const Planner& planner = plan.training()->tape.planner();
-    EXPECT_LE(planner.bytes(), planner.lower_bound() + planner.lower_bound() / 10) << nn::name_of(mode);
+    EXPECT_LE(planner.bytes(), planner.lower_bound() + planner.lower_bound() / 10) << name_of(mode);
   }
 }
 
@@ -130,7 +130,7 @@ TEST_P(PlanTest, OutOfMemoryNamesBatchesThatFit) {
     const std::regex advice("--batch-size (\\d+) --memory (\\w+)");
     int count = 0;
     for (auto it = std::sregex_iterator(message.begin(), message.end(), advice); it != std::sregex_iterator(); ++it) {
-      options.memory = nn::parse_memory_mode((*it)[2]);
+      options.memory = parse_name<nn::MemoryMode>((*it)[2].str());
       const std::int64_t batch = std::stoll((*it)[1]);
       EXPECT_EQ(batch, nn::largest_batch(device(), options, *little.free_memory, 16)) << message;
       options.batch_size = batch;

@@ -115,7 +115,7 @@ TEST_P(PrecisionTest, StaysNearFp32) {
     const Outcome exact = outcome_of(device(), options_of(network, Precision::kFloat32));
     for_each_precision([&](Precision precision, double tolerance) {
       for (const BatchNorm way : ways(network, precision)) {
-        SCOPED_TRACE(nn::name_of(way));
+        SCOPED_TRACE(name_of(way));
         const Outcome got = outcome_of(device(), options_of(network, precision, MemoryMode::kShared, way));
         EXPECT_NE(got.logits, exact.logits);
         EXPECT_LT(farthest(got.logits, exact.logits), tolerance);
@@ -132,7 +132,7 @@ TEST_P(PrecisionTest, EveryMemoryModeGivesTheSameBits) {
       const Outcome store = outcome_of(device(), options_of(kNetworks[0], precision, MemoryMode::kStore, way));
       for (const MemoryMode mode : {MemoryMode::kShared, MemoryMode::kRecompute}) {
         EXPECT_TRUE(outcome_of(device(), options_of(kNetworks[0], precision, mode, way)) == store)
-            << nn::name_of(way) << ", " << nn::name_of(mode);
+            << name_of(way) << ", " << name_of(mode);
       }
     }
   });
@@ -151,7 +151,7 @@ TEST_P(PrecisionTest, BFloat16SavesMemory) {
   };
   const double share = why_not_fused(device(), Precision::kBFloat16).empty() ? 0.65 : 0.75;
   for (const MemoryMode mode : {MemoryMode::kStore, MemoryMode::kShared}) {
-    EXPECT_LT(bytes(Precision::kBFloat16, mode), share * bytes(Precision::kFloat32, mode)) << nn::name_of(mode);
+    EXPECT_LT(bytes(Precision::kBFloat16, mode), share * bytes(Precision::kFloat32, mode)) << name_of(mode);
   }
 }
 

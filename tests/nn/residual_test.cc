@@ -137,7 +137,7 @@ TEST_P(ResidualTest, GradientsAgreeWithFiniteDifferences) {
         expected += double{gradients[i]} * (double{up[i]} - down[i]);
       }
       const double difference = network.run(up, image_, nullptr) - network.run(down, image_, nullptr);
-      EXPECT_NEAR(difference, expected, 0.02 * expected + 1e-7) << nn::name_of(way) << ' ' << entry.name;
+      EXPECT_NEAR(difference, expected, 0.02 * expected + 1e-7) << name_of(way) << ' ' << entry.name;
     }
   }
 }
@@ -154,12 +154,12 @@ TEST_P(ResidualTest, EveryMemoryModeGivesTheSameBitsAndEveryWayTheSameGradients)
       if (kept.empty()) {
         kept = gradients, loss = now;
       }
-      EXPECT_EQ(now, loss) << nn::name_of(mode);
+      EXPECT_EQ(now, loss) << name_of(mode);
       for (const Parameters::Entry& entry : network.parameters().entries()) {
         const auto begin = entry.kind == Kind::kWeight ? entry.offset : 0,
                    end = entry.kind == Kind::kWeight ? entry.offset + entry.elements : 0;
         EXPECT_TRUE(std::equal(gradients.begin() + begin, gradients.begin() + end, kept.begin() + begin))
-            << nn::name_of(mode) << ' ' << entry.name;
+            << name_of(mode) << ' ' << entry.name;
         for (std::int64_t i = begin; way == BatchNorm::kFactored && i < end; ++i) {
           ASSERT_NEAR(gradients[i], plain[i], 2e-5) << entry.name;
         }

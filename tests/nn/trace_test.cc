@@ -59,10 +59,10 @@ void hold(Device& device, const ReferenceCase& c, MemoryMode mode, const Trace& 
           const Measure& measure) {
   const TraceError error = measure(got);
   if (device.info().name == "cpu") {
-    expect_within(error, pytorch, nn::name_of(mode));
+    expect_within(error, pytorch, name_of(mode));
   } else if (!beyond(error, pytorch).empty()) {
     for (const std::string& one : beyond(error, pytorch, conditioning_of(c, measure))) {
-      ADD_FAILURE() << nn::name_of(mode) << ": " << one;
+      ADD_FAILURE() << name_of(mode) << ": " << one;
     }
   }
 }
@@ -107,7 +107,7 @@ TEST_P(SharedTraceTest, TinyMseInFull) {
     const Trace got = nn::run_trace(device(), c.trace_options(mode), weights, batch);
     hold(device(), c, mode, got, summary.at("pytorch_float32_error"),
          [&](const Trace& trace) { return full_error(trace, want, c); });
-    expect_same_bits(first ? *first : got, got, nn::name_of(mode));
+    expect_same_bits(first ? *first : got, got, name_of(mode));
     first = got;
   }
 }
@@ -121,7 +121,7 @@ void hold_summary(Device& device, const std::string& name) {
     const Trace got = files.trace(mode);
     hold(device, c, mode, got, summary.at("pytorch_float32_error"),
          [&](const Trace& trace) { return summary_error(trace, summary, c); });
-    expect_same_bits(first ? *first : got, got, nn::name_of(mode));
+    expect_same_bits(first ? *first : got, got, name_of(mode));
     first = got;
   }
 }
@@ -155,7 +155,7 @@ TEST_P(StoredTraceTest, IsAsCloseToFloat64AsPyTorch) {
     const Trace got = files.trace(mode);
     hold(*device, c, mode, got, stored.at("pytorch_float32_error"),
          [&](const Trace& trace) { return sketch_error(trace, stored, state, c); });
-    expect_same_bits(first ? *first : got, got, nn::name_of(mode));
+    expect_same_bits(first ? *first : got, got, name_of(mode));
     first = got;
   }
 }

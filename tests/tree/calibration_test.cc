@@ -8,9 +8,8 @@
 
 #include "engine/io/file.h"
 #include "kernels/core/error.h"
-#include "tests/tree/random_set.h"
-#include "tree/patients.h"
-#include "tree/results.h"
+#include "metrics/patients.h"
+#include "tests/metrics/random_set.h"
 
 namespace densetree::tree {
 namespace {
@@ -24,10 +23,10 @@ LabelTree small_tree() {
       "small tree");
 }
 
-ScoredImages small_set(std::uint64_t seed = 3, std::size_t images = 600) {
-  RandomSet shape;
+metrics::ScoredImages small_set(std::uint64_t seed = 3, std::size_t images = 600) {
+  metrics::RandomSet shape;
   shape.images = images, shape.labels = 3, shape.patients = 200;
-  return random_set(seed, shape);
+  return metrics::random_set(seed, shape);
 }
 
 class CalibrationTest : public testing::Test {
@@ -61,7 +60,7 @@ class CalibrationTest : public testing::Test {
 };
 
 TEST_F(CalibrationTest, ReadBackItGivesTheSameBits) {
-  const ScoredImages set = small_set();
+  const metrics::ScoredImages set = small_set();
   CalibrationSettings with_priors{.bins = 7, .alpha = 0.5, .prior = Prior::kEqual, .monotone = false};
   with_priors.node_priors["Lesion"] = 0.123;
   for (const CalibrationSettings& settings : {CalibrationSettings{}, CalibrationSettings::paper(), with_priors}) {
@@ -83,10 +82,10 @@ TEST_F(CalibrationTest, ReadBackItGivesTheSameBits) {
 }
 
 TEST_F(CalibrationTest, ChoosingPatientsAreNotFittedOn) {
-  const ScoredImages set = small_set();
+  const metrics::ScoredImages set = small_set();
   const Calibration calibration =
       fit_and_choose(*device_, small_tree(), {}, set, "scores.csv", parse_threshold_request("miss:0.1"), 0.25, 9, 1);
-  const auto [choosing, fitting] = draw_patients(number_patients(set.patients), 0.25, 9);
+  const auto [choosing, fitting] = metrics::draw_patients(metrics::number_patients(set.patients), 0.25, 9);
   EXPECT_EQ(choosing.size() + fitting.size(), set.images.size());
   EXPECT_EQ(calibration.images, static_cast<std::int64_t>(fitting.size()));
   std::set<std::int64_t> a, b;
@@ -104,7 +103,7 @@ TEST_F(CalibrationTest, RefusesAnythingItWouldNotHaveWritten) {
   expect_refused("\"bins\": 5", "\"bins\": 0", "there can be 1 to");
   expect_refused("\"bins\": 5", "\"bins\": 5.5", "'bins' must be a whole number");
   expect_refused("\"bins\": 5", "\"bims\": 5", "has the unknown entry 'bims'");
-  expect_refused("\"quantile\"", "\"quartile\"", "'binning' is 'quartile', which is unknown");
+  expect_refused("\"quantile\"", "\"quartile\"", "binning 'quartile' is unknown; use quantile or uniform");
   expect_refused("\"posterior\": [", "\"posterior\": [2,", "'posterior' must be");
   expect_refused("\"positives\": [", "\"positives\": [7,", "counts for");
   expect_refused("\"positives\": [", "\"positives\": [-1,", "must be a list of counts");
@@ -118,7 +117,8 @@ TEST_F(CalibrationTest, RefusesAnythingItWouldNotHaveWritten) {
 }
 
 TEST_F(CalibrationTest, RefusesBadSettingsAndSets) {
-  const auto refused = [&](const CalibrationSettings& settings, const ScoredImages& set, const std::string& wanted) {
+  const auto refused = [&](const CalibrationSettings& settings, const metrics::ScoredImages& set,
+                           const std::string& wanted) {
     SCOPED_TRACE(wanted);
     try {
       fit(*device_, small_tree(), settings, set, "scores.csv");
@@ -134,7 +134,7 @@ TEST_F(CalibrationTest, RefusesBadSettingsAndSets) {
   refused({.alpha = std::numeric_limits<double>::quiet_NaN()}, small_set(), "alpha");
   refused({.node_priors = {{"Nobody", 0.5}}}, small_set(), "'Nobody', which is no node");
   refused({.node_priors = {{"Root", 1.0}}}, small_set(), "between 0 and 1");
-  ScoredImages set = small_set();
+  metrics::ScoredImages set = small_set();
   set.labels[1] = "Other";
   refused({}, set, "its labels are L0, Other, L2");
   for (const double bad :
@@ -143,11 +143,11 @@ TEST_F(CalibrationTest, RefusesBadSettingsAndSets) {
     set.scores[4] = bad;
     refused({}, set, "the score of L1 for image image1.png is");
   }
-  refused({}, ScoredImages{}, "there is no image");
+  refused({}, metrics::ScoredImages{}, "there is no image");
 }
 
 TEST_F(CalibrationTest, OnePatientCannotBothFitAndChoose) {
-  ScoredImages set = small_set();
+  metrics::ScoredImages set = small_set();
   std::fill(set.patients.begin(), set.patients.end(), 5);
   EXPECT_NO_THROW(fit(*device_, small_tree(), {}, set, "scores.csv"));
   EXPECT_THROW(
@@ -156,7 +156,7 @@ TEST_F(CalibrationTest, OnePatientCannotBothFitAndChoose) {
 }
 
 TEST_F(CalibrationTest, ANodeWithoutPositivesIsNeverProbable) {
-  ScoredImages set = small_set();
+  metrics::ScoredImages set = small_set();
   for (std::size_t i = 0; i < set.targets.size(); i += 3) {
     set.targets[i] = 0;
   }
@@ -165,31 +165,6 @@ TEST_F(CalibrationTest, ANodeWithoutPositivesIsNeverProbable) {
   for (const double p : posteriors.node(0)) {
     EXPECT_EQ(p, 0);
   }
-}
-
-TEST_F(CalibrationTest, EvaluationWritesTheTreesResults) {
-  const ScoredImages set = small_set(4), test = small_set(5);
-  const Calibration calibration = fit_and_choose(*device_, small_tree(), {.bins = 8}, set, "scores.csv",
-                                                 parse_threshold_request("precision:0.3,delta:0.4"), 0.5, 1, 1);
-  const EvaluationOptions options{.draws = 32};
-  const TreeEvaluation along = evaluate_tree(*device_, calibration, test, {0.5, 0.95}, options, "t");
-  ASSERT_EQ(along.at.size(), 3u);
-  EXPECT_EQ(along.at[1].name, "0.95");
-  EXPECT_EQ(along.at[2].name, "chosen");
-  EXPECT_EQ(along.nodes.size(), 5u);
-  write_results(folder_ / "out", test, evaluate(test, options), &along, {"t", {}});
-  const std::string metrics = read_file(folder_ / "out/metrics.json");
-  for (const char* key :
-       {"\"nodes\"", "\"Lesion\"", "\"ece\"", "\"0.95\"", "\"persist\"", "\"auc_at_t\"", "\"chosen\""}) {
-    EXPECT_NE(metrics.find(key), std::string::npos) << key;
-  }
-  EXPECT_TRUE(fs::exists(folder_ / "out/posteriors.csv"));
-  EXPECT_TRUE(fs::exists(folder_ / "out/curves/reliability.csv"));
-  // An evaluation without a calibration takes its place whole.
-  write_results(folder_ / "out", test, evaluate(test, options), nullptr, {"t", {}});
-  EXPECT_FALSE(fs::exists(folder_ / "out/posteriors.csv"));
-  EXPECT_THROW(evaluate_tree(*device_, calibration, test, {0.0}, options, "t"), Error);
-  EXPECT_THROW(evaluate_tree(*device_, calibration, random_set(1, {}), {0.5}, options, "t"), Error);
 }
 
 }  // namespace

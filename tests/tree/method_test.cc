@@ -11,11 +11,11 @@
 #include "engine/io/file.h"
 #include "kernels/core/philox.h"
 #include "kernels/device_array.h"
+#include "metrics/reliability.h"
+#include "tests/metrics/random_set.h"
 #include "tests/nn/devices.h"
-#include "tests/tree/random_set.h"
 #include "tree/confidence.h"
 #include "tree/device_tree.h"
-#include "tree/reliability.h"
 
 namespace densetree::tree {
 namespace {
@@ -252,10 +252,11 @@ TEST_P(MethodTest, MeasuresReliability) {
       const std::span<const double> p = posteriors.node(c.place[k]);
       const std::span<const std::uint8_t> y = truths.node(c.place[k]);
       const json& expected = c.expected.at("reliability")[k];
-      expect_same(calibration_error(equal_width_bins(p, y)), expected.at("ece"), "equal widths");
-      expect_same(calibration_error(equal_mass_bins(p, y)), expected.at("ece_equal_mass"), "equal mass");
-      expect_same(brier_score(p, y), expected.at("brier"), "Brier score");
-      const std::optional<RiskCoverage> risk = risk_coverage(p, y);
+      expect_same(metrics::calibration_error(metrics::equal_width_bins(p, y)), expected.at("ece"), "equal widths");
+      expect_same(metrics::calibration_error(metrics::equal_mass_bins(p, y)), expected.at("ece_equal_mass"),
+                  "equal mass");
+      expect_same(metrics::brier_score(p, y), expected.at("brier"), "Brier score");
+      const std::optional<metrics::RiskCoverage> risk = metrics::risk_coverage(p, y);
       ASSERT_EQ(risk.has_value(), !expected.at("aurc").is_null());
       if (risk) {
         EXPECT_NEAR(risk->aurc, expected.at("aurc").get<double>(), 1e-12);
@@ -270,7 +271,7 @@ TEST_P(MethodTest, MeasuresReliability) {
 // H⁺ and H⁻ with π = r come to this; unsmoothed bins, and unsmoothed classes, would not.
 TEST_P(MethodTest, TheDataPriorGivesTheSmoothedShareOfTrueImages) {
   const LabelTree tree = LabelTree::of_14_labels();
-  const ScoredImages set = random_set(5, {.images = 3000, .labels = 14, .levels = 500});
+  const metrics::ScoredImages set = metrics::random_set(5, {.images = 3000, .labels = 14, .levels = 500});
   const std::vector<double> priors(static_cast<std::size_t>(tree.size()), kNone);
   DeviceTree on_device(device(), tree, Pooling::kNoisyOr);
   for (const Binning binning : {Binning::kQuantile, Binning::kUniform}) {
@@ -435,7 +436,7 @@ struct Everything {
   Answers answers;
 };
 
-Everything run_all(int threads, const ScoredImages& set) {
+Everything run_all(int threads, const metrics::ScoredImages& set) {
   const std::unique_ptr<Device> device = make_device("cpu", threads);
   const LabelTree tree = LabelTree::of_14_labels();
   DeviceTree on_device(*device, tree, Pooling::kNoisyOr);
@@ -452,7 +453,7 @@ Everything run_all(int threads, const ScoredImages& set) {
 }
 
 TEST(Method, GivesTheSameBitsForAnyNumberOfThreads) {
-  const ScoredImages set = random_set(6, {.images = 20'011, .labels = 14, .levels = 100'000});
+  const metrics::ScoredImages set = metrics::random_set(6, {.images = 20'011, .labels = 14, .levels = 100'000});
   const Everything one = run_all(1, set);
   for (const int threads : {2, 5}) {
     const Everything many = run_all(threads, set);
