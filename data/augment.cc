@@ -10,11 +10,9 @@
 namespace densetree::data {
 
 void AugmentOptions::validate() const {
-  check(flip >= 0 && flip <= 1, "flip probability is {}; it must lie in [0, 1]", flip);
-  check(shift >= 0 && shift < 1, "shift is {}; it is a part of the image's side and must lie in [0, 1)", shift);
-  check(rotation >= 0 && rotation <= 180, "rotation is {}; it must lie between 0 and 180 degrees", rotation);
-  check(contrast_low > 0 && contrast_low <= contrast_high && std::isfinite(contrast_high),
-        "contrast runs from {} to {}; it needs 0 < low <= high", contrast_low, contrast_high);
+  check_settings(*this);
+  check(contrast_low <= contrast_high, "contrast runs from {} to {}; contrast-low must not be above contrast-high",
+        contrast_low, contrast_high);
 }
 
 ImageTransform augment_transform(const AugmentOptions& options, std::uint64_t seed, std::uint32_t epoch,

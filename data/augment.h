@@ -5,19 +5,24 @@
 
 #include <cstdint>
 
+#include "engine/io/settings.h"
 #include "kernels/core/image_transform.h"
 
 namespace densetree::data {
 
 struct AugmentOptions {
-  bool enabled = true;        // false: plain resize
-  float flip = 0.5f;          // probability of a mirrored image
-  float shift = 0.05f;        // up to this part of the side, each way, in x and y
-  float rotation = 7.0f;      // up to this many degrees, each way
-  float contrast_low = 0.8f;  // factor around mid-grey
-  float contrast_high = 1.2f;
+  bool enabled = true;  // false: plain resize
+  float flip = 0.5f, shift = 0.05f, rotation = 7.0f, contrast_low = 0.8f, contrast_high = 1.2f;
 
-  // Throws Error naming the option that is out of range.
+  static void settings(auto& o, auto&& f) {
+    f(o.enabled, Setting{"augment", "random flips, shifts, rotations, contrast"});
+    f(o.flip, Setting{"flip", "probability of a mirrored image", between(0, 1)});
+    f(o.shift, Setting{"shift", "largest shift each way, in x and y, as a part of the side", from_below(0, 1)});
+    f(o.rotation, Setting{"rotation", "largest rotation each way, in degrees", between(0, 180)});
+    f(o.contrast_low, Setting{"contrast-low", "lowest contrast, a factor around mid-grey", above(0)});
+    f(o.contrast_high, Setting{"contrast-high", "highest contrast, not below the lowest", above(0)});
+  }
+  // Throws Error naming the setting that is out of range.
   void validate() const;
 };
 

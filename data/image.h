@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/io/settings.h"
+
 namespace densetree::data {
 
 struct GreyImage {
@@ -28,6 +30,9 @@ struct RgbImage {  // sRGB, for pictures that are made to be looked at
 // detectors for chests have; decoding takes up to 8 bytes of memory for each pixel.
 inline constexpr int kMaxImageSide = 16384;
 inline constexpr std::int64_t kDefaultMaxPixels = 100'000'000;
+inline constexpr Setting kMaxPixelsSetting{
+    "max-pixels", "refuse image files of more pixels; each takes up to 8 bytes of memory while it is decoded",
+    between(1, double{kMaxImageSide} * kMaxImageSide)};
 inline constexpr std::uint64_t kMaxImageFileBytes = std::uint64_t{1} << 30;
 
 // Each throws Error naming `source` and the fault: empty, cut short, too large, a checksum that does not match, no

@@ -38,13 +38,19 @@ struct PrepareOptions {
   std::vector<std::filesystem::path> images;  // folders, searched with all folders below
   std::filesystem::path labels;               // NIH's table, plain or .gz
   std::filesystem::path out;
-  int size = 256;                               // side of the stored images
-  int jobs = 0;                                 // threads; 0: one per core
-  std::int64_t max_pixels = kDefaultMaxPixels;  // files that declare more are rejected
-  bool replace = false;                         // whatever lies in `out`
-  bool strict = false;  // any rejection is an Error, and any name of a split list that the table does not have
+  int size = 256;
+  int jobs = 0;  // threads; 0: one per core
+  std::int64_t max_pixels = kDefaultMaxPixels;
+  bool replace = false;  // whatever lies in `out`
+  bool strict = false;   // any rejection is an Error, and any name of a split list that the table does not have
   SplitOptions split;
   const std::atomic<bool>* stop = nullptr;  // when it turns true, the work is saved and prepare returns
+
+  static void settings(auto& o, auto&& f) {
+    f(o.size, Setting{"size", "side of the stored images", between(1, kMaxImageSide)});
+    f(o.max_pixels, kMaxPixelsSetting);
+    SplitOptions::settings(o.split, f);
+  }
 };
 
 struct PrepareProgress {

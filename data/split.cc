@@ -22,10 +22,6 @@ struct Listed {
 };
 using Lists = std::unordered_map<std::string, Listed>;
 
-void check_fraction(double fraction, const char* name) {
-  check(fraction >= 0 && fraction < 1, "the {} fraction is {}; it must be at least 0 and below 1", name, fraction);
-}
-
 std::vector<std::int64_t> sorted_unique(std::vector<std::int64_t> patients) {
   std::sort(patients.begin(), patients.end());
   patients.erase(std::unique(patients.begin(), patients.end()), patients.end());
@@ -160,8 +156,7 @@ Sides split_by_list(const LabelTable& table, const SplitOptions& options, std::v
 
 std::vector<std::optional<Side>> split_by_patient(const LabelTable& table, const SplitOptions& options,
                                                   std::vector<std::string>* unmatched) {
-  check_fraction(options.test_fraction, "test");
-  check_fraction(options.val_fraction, "validation");
+  check_settings(options);
   check(options.train_val_list.empty() == options.test_list.empty(),
         "only one list is given; a list for training and validation and one for testing go together");
   return options.test_list.empty() ? split_by_fraction(table, options) : split_by_list(table, options, unmatched);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "data/labels.h"
-#include "kernels/core/names.h"
+#include "engine/io/settings.h"
 
 namespace densetree::data {
 
@@ -19,12 +19,16 @@ constexpr Names<Side, 3> names(Side) {
 }
 
 struct SplitOptions {
-  double test_fraction = 0.2;  // of the patients; unused with lists
-  double val_fraction = 0.2;   // of the patients that are not for testing
+  double test_fraction = 0.2, val_fraction = 0.2;
   std::uint64_t seed = 1;
   // Both or none: image names, one a line, as NIH ships them (train_val_list.txt, test_list.txt). Blanks and tabs at
   // the ends of lines, and a byte order mark, are left out.
   std::filesystem::path train_val_list, test_list;
+
+  static void settings(auto& o, auto&& f) {
+    f(o.test_fraction, Setting{"test-fraction", "of the patients, for testing; not with lists", from_below(0, 1)});
+    f(o.val_fraction, Setting{"val-fraction", "of the patients that are not for testing", from_below(0, 1)});
+  }
 };
 
 // One side for each entry of the table; none where lists are given and hold no such image.

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/io/settings.h"
 #include "metrics/bootstrap.h"
 #include "metrics/ranking.h"
 #include "metrics/score_table.h"
@@ -14,10 +15,14 @@
 namespace densetree::metrics {
 
 struct EvaluationOptions {
-  std::size_t draws = 1000;  // of the bootstrap over patients; 0: no intervals
+  std::size_t draws = 1000;
   std::uint64_t seed = 1;
   int threads = 0;                  // 0: all cores
   std::size_t curve_points = 1000;  // at most, per label
+
+  static void settings(auto& o, auto&& f) {
+    f(o.draws, Setting{"draws", "of the bootstrap over patients; 0: no intervals", between(0, 1e6)});
+  }
 };
 
 // A number, and the interval that holds it with 95 %.

@@ -112,4 +112,12 @@ Architecture parse_architecture(const std::string& text) {
   return a;
 }
 
+void set_from_text(Architecture& a, const std::string& text, const Setting&, const std::string& shown) {
+  try {
+    a = parse_architecture(text);
+  } catch (const Error& e) {
+    fail("{}: {}", shown, e.what());
+  }
+}
+
 }  // namespace densetree::nn

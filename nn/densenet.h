@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/io/settings.h"
 #include "nn/builder.h"
 
 namespace densetree::nn {
@@ -20,6 +21,10 @@ struct Architecture {
   std::int64_t features() const;
   // Side of the last feature map, of images of that side.
   std::int64_t last_side(std::int64_t image_size) const;
+
+  // As a setting (engine/io/settings.h).
+  friend std::string setting_text(const Architecture& a) { return a.name; }
+  friend void set_from_text(Architecture& a, const std::string& text, const Setting& setting, const std::string& shown);
 };
 
 // densenet121, densenet161, densenet169, densenet201, densenet264, or "growth=G,blocks=A-B-…,init=I[,bottleneck=F]".

@@ -18,11 +18,12 @@
 #include "engine/persistent.h"
 #include "engine/tape.h"
 #include "nn/densenet.h"
+#include "nn/network_settings.h"
 
 namespace densetree::nn {
 
 struct ModelOptions {
-  Architecture arch;
+  Architecture arch = parse_architecture("densenet121");
   std::int64_t labels = 14;
   std::int64_t batch_size = 128;
   std::int64_t image_size = 224;   // side of the network's input
@@ -38,6 +39,14 @@ struct ModelOptions {
   LossKind loss = LossKind::kMse;
   std::vector<float> positive_weights;  // per label, or empty
   bool capture = true;                  // a step may become one graph (Device::capture); the results are the same
+
+  // Those that `densetree plan` has.
+  static void settings(auto& o, auto&& f) {
+    network_settings(o, f);
+    batch_settings(o, f);
+    f(o.source_size, Setting{"source-size", "side of the stored images", between(1, data::kMaxImageSide)});
+    f(o.labels, Setting{"labels", "outputs", between(1, 65536)});
+  }
 };
 
 // One network laid on a tape, and where its inputs and results are.

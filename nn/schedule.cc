@@ -8,14 +8,6 @@
 
 namespace densetree::nn {
 
-void Schedule::validate() const {
-  check(warmup_epochs >= 0, "warm-up of {} epochs; it must not be negative", warmup_epochs);
-  check(final_factor >= 0 && final_factor <= 1, "the cosine ends at {} of the rate; use 0 to 1", final_factor);
-  check(step_epochs >= 1, "the rate drops every {} epochs; use at least 1", step_epochs);
-  check(gamma > 0 && gamma <= 1, "the rate is multiplied by {}; use more than 0 and at most 1", gamma);
-  check(patience >= 0, "patience is {} epochs; it must not be negative", patience);
-}
-
 double Schedule::factor(std::int64_t step, std::int64_t per_epoch, std::int64_t total, std::int64_t drops) const {
   const double warmup = warmup_epochs * static_cast<double>(per_epoch);
   const double at = static_cast<double>(step);

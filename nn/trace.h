@@ -12,7 +12,7 @@
 namespace densetree::nn {
 
 struct TraceOptions {
-  Architecture arch;
+  Architecture arch = parse_architecture("densenet121");
   LossKind loss = LossKind::kMse;
   Precision precision = Precision::kFloat32;
   MemoryMode memory = MemoryMode::kShared;
@@ -20,6 +20,13 @@ struct TraceOptions {
   double lr = 1e-3;
   int steps = 1;
   bool poison = false;
+
+  static void settings(auto& o, auto&& f) {
+    network_settings(o, f);
+    loss_setting(o, f);
+    learning_rate_setting(o, f);
+    f(o.steps, Setting{"steps", "training steps", between(1, 1e6)});
+  }
 };
 
 struct TraceTensor {

@@ -7,6 +7,7 @@
 #include "engine/io/file.h"
 #include "engine/io/json.h"
 #include "kernels/core/error.h"
+#include "nn/run_config.h"
 
 namespace densetree::nn {
 namespace {
@@ -59,101 +60,11 @@ std::vector<float> positive_weights_of(const TrainOptions& o, const data::Datase
 }
 
 void validate(const TrainOptions& o, const data::Dataset& dataset) {
-  check(o.epochs >= 1, "epochs is {}; it must be at least 1", o.epochs);
-  check(o.lr > 0 && o.lr <= 1, "the learning rate is {}; use more than 0 and at most 1", o.lr);
-  check(o.weight_decay >= 0 && std::isfinite(o.weight_decay), "weight decay is {}; it must be 0 or more, and finite",
-        o.weight_decay);
-  check(o.clip_norm >= 0 && std::isfinite(o.clip_norm),
-        "the gradient's norm is clipped at {}; use 0 for never, or a positive number", o.clip_norm);
-  check(o.early_stopping >= 0, "early stopping after {} epochs; use 0 for never", o.early_stopping);
-  check(o.checkpoint_steps >= 0, "a checkpoint every {} steps; use 0 for the end of epochs only", o.checkpoint_steps);
-  o.schedule.validate();
+  check_settings(o);
   o.augment.validate();
   const auto train = static_cast<std::int64_t>(dataset.rows_of(data::Side::kTrain).size());
   check(train >= o.batch_size, "{} has {} training images, fewer than the batch size of {}; use a smaller --batch-size",
         dataset.folder().string(), train, o.batch_size);
-}
-
-// As TOML writes it, which is as JSON does but for one character.
-std::string quoted(const std::string& text) {
-  std::string quoted = json_text(text);
-  for (std::size_t at = 0; (at = quoted.find('\x7F', at)) != std::string::npos;) {
-    quoted.replace(at, 1, "\\u007F");
-  }
-  return quoted;
-}
-
-// The lines of a config.toml that a resumed run must share with its beginning.
-std::map<std::string, std::string> fixed_settings(const std::string& config) {
-  std::map<std::string, std::string> settings;
-  for (std::size_t at = 0; at < config.size();) {
-    const std::size_t end = std::min(config.find('\n', at), config.size());
-    const std::string line = config.substr(at, end - at);
-    const auto equals = line.find(" = ");
-    if (equals != std::string::npos) {
-      settings[line.substr(0, equals)] = line.substr(equals + 3);
-    }
-    at = end + 1;
-  }
-  for (const char* free : {"data", "tree", "epochs", "memory", "workers", "checkpoint-steps"}) {
-    settings.erase(free);
-  }
-  return settings;
-}
-
-void check_same_settings(const fs::path& file, const std::string& config) {
-  const auto was = fixed_settings(read_file(file)), is = fixed_settings(config);
-  for (const auto& [key, value] : is) {
-    const auto it = was.find(key);
-    check(it != was.end() && it->second == value,
-          "{}: the run was begun with {} = {}, not {}; resume it with the same settings or begin a new run",
-          file.string(), key, it == was.end() ? "nothing" : it->second, value);
-  }
-}
-
-// The settings as TOML, section [train]; keys are the flags of `densetree train`.
-std::string config_toml(const TrainOptions& o, const std::string& data, const fs::path& tree) {
-  std::string labels;
-  for (const std::string& name : o.labels.names()) {
-    labels += (labels.empty() ? "" : ", ") + quoted(name);
-  }
-  std::string text =
-      fmt::format("# Settings of this run; `densetree --config` reads them.\nseed = {}\n[train]\n", o.seed);
-  const auto add = [&](const char* key, const std::string& value) { text += fmt::format("{} = {}\n", key, value); };
-  add("data", quoted(data));
-  if (!o.tree.empty()) {
-    add("tree", quoted(tree.string()));
-  }
-  add("arch", quoted(o.arch.name));
-  add("image-size", std::to_string(o.image_size));
-  add("batch-size", std::to_string(o.batch_size));
-  add("epochs", std::to_string(o.epochs));
-  add("lr", fmt::format("{}", o.lr));
-  add("weight-decay", fmt::format("{}", o.weight_decay));
-  add("clip-norm", fmt::format("{}", o.clip_norm));
-  add("schedule", quoted(name_of(o.schedule.kind)));
-  add("warmup-epochs", fmt::format("{}", o.schedule.warmup_epochs));
-  add("final-factor", fmt::format("{}", o.schedule.final_factor));
-  add("step-epochs", std::to_string(o.schedule.step_epochs));
-  add("gamma", fmt::format("{}", o.schedule.gamma));
-  add("patience", std::to_string(o.schedule.patience));
-  add("early-stopping", std::to_string(o.early_stopping));
-  add("loss", quoted(o.loss == LossKind::kMse ? "mse" : "bce"));
-  add("balanced", o.balanced ? "true" : "false");
-  add("precision", quoted(name_of(o.precision)));
-  add("memory", quoted(name_of(o.memory)));
-  add("batch-norm", quoted(name_of(o.batch_norm)));
-  add("augment", o.augment.enabled ? "true" : "false");
-  add("flip", fmt::format("{}", o.augment.flip));
-  add("shift", fmt::format("{}", o.augment.shift));
-  add("rotation", fmt::format("{}", o.augment.rotation));
-  add("contrast-low", fmt::format("{}", o.augment.contrast_low));
-  add("contrast-high", fmt::format("{}", o.augment.contrast_high));
-  add("workers", std::to_string(o.workers));
-  add("checkpoint-steps", std::to_string(o.checkpoint_steps));
-  add("init", quoted(o.init));
-  text += fmt::format("# labels = [{}]\n", labels);
-  return text;
 }
 
 }  // namespace
@@ -170,9 +81,9 @@ Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions opti
       model_(device, model_options(options_, dataset, positive_weights_)) {
   batches_ = static_cast<std::int64_t>(train_rows_.size()) / options_.batch_size;
   rows_ = {csv_row(kColumns)};
-  const std::string settings = config_toml(options_, dataset.folder().string(), run_.tree());
+  const std::string settings = run_config(options_, dataset.folder().string(), run_.tree());
   if (run_.resumes()) {
-    check_same_settings(run_.config(), settings);
+    check_same_settings(options_, run_.config());
     const bool same_data = restore(begin == Begin::kResumeOtherData);
     run_.write(run_.config(), settings);  // with the epochs that it has now
     if (!same_data) {

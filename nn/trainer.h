@@ -11,39 +11,16 @@
 #include <string>
 #include <vector>
 
-#include "data/augment.h"
 #include "data/dataset.h"
-#include "data/labels.h"
 #include "data/loader.h"
 #include "engine/checkpoint_meta.h"
 #include "engine/requests.h"
 #include "nn/model.h"
 #include "nn/run_folder.h"
-#include "nn/schedule.h"
 #include "nn/scoring.h"
+#include "nn/train_options.h"
 
 namespace densetree::nn {
-
-struct TrainOptions {
-  Architecture arch = parse_architecture("densenet121");
-  data::LabelSet labels;
-  std::string tree;  // the text of a label tree that the labels came from, to be kept in the run
-  std::int64_t image_size = 224, batch_size = 128, epochs = 10;
-  double lr = 1e-3, weight_decay = 0, clip_norm = 0;
-  Schedule schedule;
-  std::int64_t early_stopping = 0;  // stop after so many epochs without a better validation loss; 0: never
-  LossKind loss = LossKind::kMse;
-  Precision precision = Precision::kFloat32;
-  bool capture = true;    // a step may become one graph; the results are the same
-  bool balanced = false;  // weigh positives by negatives/positives of the training images, 1 to 50
-  MemoryMode memory = MemoryMode::kShared;
-  BatchNorm batch_norm = BatchNorm::kAuto;
-  data::AugmentOptions augment;
-  std::uint64_t seed = 1;
-  int workers = 1;                    // loader threads
-  std::int64_t checkpoint_steps = 0;  // also in mid-epoch; 0: at the end of epochs only
-  std::string init;                   // weights to start from; another classifier than theirs is drawn anew
-};
 
 struct EpochMetrics {
   std::int64_t epoch = 0, steps = 0;  // epochs done, optimiser steps done
@@ -66,8 +43,8 @@ struct TrainListener {
 
 class Trainer {
  public:
-  // A run that is resumed must have these settings, but for epochs, memory, capture, workers and checkpoint_steps, and
-  // unless Begin says otherwise this data set. Throws Error otherwise.
+  // A run that is resumed must have these settings, but for those that may change, and unless Begin says otherwise this
+  // data set. Throws Error otherwise.
   Trainer(Device& device, const data::Dataset& dataset, TrainOptions options, const std::filesystem::path& run,
           Begin begin, TrainListener listener);
 

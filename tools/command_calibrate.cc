@@ -5,6 +5,7 @@
 #include "tools/commands.h"
 #include "tools/outputs.h"
 #include "tools/scored_input.h"
+#include "tools/setting_options.h"
 #include "tree/calibration.h"
 
 namespace densetree::tools {
@@ -13,7 +14,7 @@ namespace {
 struct Flags {
   ScoredInput input;
   tree::CalibrationSettings settings;
-  std::string out, binning, prior, pooling, monotone = "on", choose;
+  std::string out, choose;
   std::vector<std::string> node_priors;
   double choose_share = 0.5;
   bool paper = false, replace = false;
@@ -35,12 +36,6 @@ std::pair<std::string, double> parse_node_prior(const std::string& text) {
 
 tree::CalibrationSettings settings_of(const Flags& flags) {
   tree::CalibrationSettings s = flags.paper ? tree::CalibrationSettings::paper() : flags.settings;
-  if (!flags.paper) {
-    s.binning = flags.binning == "uniform" ? Binning::kUniform : Binning::kQuantile;
-    s.prior = flags.prior == "equal" ? tree::Prior::kEqual : tree::Prior::kData;
-    s.pooling = flags.pooling == "sum" ? Pooling::kSum : flags.pooling == "max" ? Pooling::kMax : Pooling::kNoisyOr;
-    s.monotone = flags.monotone == "on";
-  }
   for (const std::string& text : flags.node_priors) {
     const auto [at, is_new] = s.node_priors.insert(parse_node_prior(text));
     check(is_new, "--node-prior is given twice for {}", at->first);
@@ -79,21 +74,7 @@ void add_calibrate(CLI::App& app, const Common& common) {
   flags->input.add(*command, "val");
   command->add_option("--tree", flags->input.tree, "the label tree; the run's own or the standard one by default");
   command->add_option("--out", flags->out, "the calibration file")->required();
-  const std::vector<CLI::Option*> settings = {
-      command->add_option("--bins", flags->settings.bins, "bins of each histogram")->capture_default_str(),
-      command->add_option("--binning", flags->binning = "quantile", "quantile or uniform")
-          ->check(CLI::IsMember({"quantile", "uniform"}))
-          ->capture_default_str(),
-      command->add_option("--alpha", flags->settings.alpha, "smoothing, in images per bin")->capture_default_str(),
-      command->add_option("--prior", flags->prior = "data", "data (how often a node is true) or equal (1/2)")
-          ->check(CLI::IsMember({"data", "equal"}))
-          ->capture_default_str(),
-      command->add_option("--pooling", flags->pooling = "noisy-or", "of leaf scores: noisy-or, sum or max")
-          ->check(CLI::IsMember({"noisy-or", "sum", "max"}))
-          ->capture_default_str(),
-      command->add_option("--monotone", flags->monotone, "confidence never falls as the score rises: on or off")
-          ->check(CLI::IsMember({"on", "off"}))
-          ->capture_default_str()};
+  const std::vector<CLI::Option*> settings = add_settings(*command, flags->settings);
   auto* paper = command->add_flag("--paper", flags->paper, "the settings of Davis et al. 2019");
   for (CLI::Option* option : settings) {
     paper->excludes(option);

@@ -2,18 +2,15 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "data/image.h"
 #include "data/npy.h"
-#include "data/resize.h"
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
 #include "engine/io/json.h"
-#include "kernels/functors/image.h"
-#include "nn/scoring.h"
 #include "tools/commands.h"
-#include "tools/image_files.h"
+#include "tools/image_batches.h"
 #include "tools/outputs.h"
 #include "tools/progress.h"
+#include "tools/setting_options.h"
 #include "tools/trained_model.h"
 
 namespace densetree::tools {
@@ -24,7 +21,8 @@ namespace fs = std::filesystem;
 struct Flags {
   std::string run, data, split, out;
   std::vector<std::string> images;
-  std::int64_t batch_size = 16, max_pixels = data::kDefaultMaxPixels;
+  InferenceSettings inference;
+  std::int64_t max_pixels = data::kDefaultMaxPixels;
   bool verify = false, replace = false;
 };
 
@@ -79,11 +77,6 @@ class EmbeddingFile {
   std::string table_;
 };
 
-// How many images go through the network at once.
-std::int64_t batch_of(const Flags& flags, std::size_t images) {
-  return std::min(flags.batch_size, static_cast<std::int64_t>(images));
-}
-
 struct Done {
   std::size_t images;
   std::int64_t features;
@@ -97,7 +90,7 @@ Done embed_data(Device& device, const Flags& flags) {
   if (flags.verify) {
     dataset.verify();
   }
-  const TrainedModel trained(device, flags.run, batch_of(flags, rows.size()));
+  const TrainedModel trained(device, flags.run, flags.inference.batch_of(rows.size()));
   trained.check_source(dataset);
   std::vector<std::string> names;
   for (const std::int64_t row : rows) {
@@ -121,27 +114,17 @@ Done embed_images(Device& device, const Flags& flags, const std::vector<ImageFil
   for (const ImageFile& image : images) {
     names.push_back(image.path.string());
   }
-  const TrainedModel trained(device, flags.run, batch_of(flags, images.size()));
+  const TrainedModel trained(device, flags.run, flags.inference.batch_of(images.size()));
   nn::Model& model = *trained.model;
-  const nn::ModelOptions& o = model.options();
-  const std::int64_t features = o.arch.features();
-  const std::size_t pixels = o.source_size * o.source_size, batch = o.batch_size;
+  const std::int64_t features = model.options().arch.features();
   EmbeddingFile file(flags.out, names, features);
   ProgressBar bar("embedding");
-  bar.update(0, images.size());
-  std::vector<std::uint8_t> stored;
-  for (std::size_t begin = 0; begin < images.size(); begin += batch) {
-    const std::size_t count = std::min(batch, images.size() - begin);
-    stored.resize(count * pixels);
-    for (std::size_t i = 0; i < count; ++i) {
-      data::resize_area(data::decode_image(images[begin + i].path, flags.max_pixels), static_cast<int>(o.source_size),
-                        std::span(stored).subspan(i * pixels, pixels));
-    }
-    const std::vector<ImageTransform> transforms(count, resize_transform(o.source_size, o.image_size));
-    file.add(nn::infer_embeddings(
-        model, {stored, transforms, [&](std::size_t i) { return images[begin + i].path.string(); }}));
-    bar.update(begin + count, images.size());
-  }
+  std::size_t done = 0;
+  bar.update(done, images.size());
+  for_each_batch(model, images, {.max_pixels = flags.max_pixels}, [&](const ReadImages& read) {
+    file.add(nn::infer_embeddings(model, read.batch()));
+    bar.update(done += read.files.size(), images.size());
+  });
   file.commit();
   return {images.size(), features, file.names_path()};
 }
@@ -175,9 +158,9 @@ void add_embed(CLI::App& app, const Common& common) {
   command->add_option("--data", flags->data, "a prepared data set, all of it");
   command->add_option("--split", flags->split, "of the data set only train, val or test");
   command->add_option("--out", flags->out, "F.npy: float32 (images, features); F.csv gets their names")->required();
-  command->add_option("--batch-size", flags->batch_size, "images at once")->check(batch_range())->capture_default_str();
+  add_settings(*command, flags->inference);
   command->add_flag("--verify", flags->verify, "read the whole data set first and compare it with its hashes");
-  add_max_pixels(*command, flags->max_pixels);
+  add_setting(*command, flags->max_pixels, data::kMaxPixelsSetting);
   command->add_option("images", flags->images, "images (PNG, JPEG) or folders of them")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add_replace_flag(*command, flags->replace);

@@ -9,6 +9,7 @@
 #include "tools/outputs.h"
 #include "tools/provenance.h"
 #include "tools/scored_input.h"
+#include "tools/setting_options.h"
 
 namespace densetree::tools {
 namespace {
@@ -17,7 +18,7 @@ struct Flags {
   ScoredInput input;
   std::string calibration, out;
   std::vector<double> confidence = {0.5, 0.8, 0.95};
-  std::size_t draws = 1000;
+  metrics::EvaluationOptions options;
   bool replace = false;
 };
 
@@ -57,7 +58,8 @@ report::ReportContext report_context(const Flags& flags, const Common& common, c
 void run(const Common& common, const Flags& flags) {
   const std::string source = flags.input.source();
   check_outputs(common, flags);
-  const metrics::EvaluationOptions options{.draws = flags.draws, .seed = common.seed, .threads = common.threads};
+  metrics::EvaluationOptions options = flags.options;
+  options.seed = common.seed, options.threads = common.threads;
   std::optional<tree::Calibration> calibration;
   if (!flags.calibration.empty()) {
     calibration = tree::read_calibration(flags.calibration);
@@ -100,9 +102,7 @@ void add_eval(CLI::App& app, const Common& common) {
       ->delimiter(',')
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->capture_default_str();
-  command->add_option("--draws", flags->draws, "bootstrap draws; 0: no intervals")
-      ->check(CLI::Range(0, 1000000))
-      ->capture_default_str();
+  add_settings(*command, flags->options);
   command->add_option("--out", flags->out, "folder of the results")->required();
   add_replace_flag(*command, flags->replace);
   command->callback([&common, flags] { run(common, *flags); });

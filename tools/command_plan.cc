@@ -5,17 +5,16 @@
 #include "engine/io/json.h"
 #include "nn/model.h"
 #include "tools/commands.h"
-#include "tools/network_flags.h"
 #include "tools/outputs.h"
 #include "tools/plan_drawing.h"
 #include "tools/plan_operations.h"
+#include "tools/setting_options.h"
 
 namespace densetree::tools {
 namespace {
 
 struct Flags {
-  NetworkFlags network;
-  std::int64_t batch_size = 128, image_size = 224, source_size = 256, labels = 14;
+  nn::ModelOptions options;
   std::string budget, draw;
   bool buffers = false, operations = false, replace = false;
 };
@@ -71,15 +70,7 @@ void run(const Common& common, const Flags& flags) {
     Outputs(common, flags.replace).write(flags.draw, is_drawing);
   }
   const auto device = common.open_device();
-  nn::ModelOptions options{.arch = nn::parse_architecture(flags.network.arch),
-                           .labels = flags.labels,
-                           .batch_size = flags.batch_size,
-                           .image_size = flags.image_size,
-                           .source_size = flags.source_size,
-                           .memory = parse_name<nn::MemoryMode>(flags.network.memory),
-                           .batch_norm = parse_name<nn::BatchNorm>(flags.network.batch_norm),
-                           .precision = parse_name<Precision>(flags.network.precision),
-                           .positive_weights = {}};
+  const nn::ModelOptions& options = flags.options;
   const nn::ModelPlan plan(*device, options);
   const Tape& tape = plan.training()->tape;
   const Planner& planner = tape.planner();
@@ -90,10 +81,10 @@ void run(const Common& common, const Flags& flags) {
   Json result{{"arch", options.arch.name},
               {"batch_size", options.batch_size},
               {"image_size", options.image_size},
-              {"memory", flags.network.memory},
-              {"batch_norm", flags.network.batch_norm},
+              {"memory", name_of(options.memory)},
+              {"batch_norm", name_of(options.batch_norm)},
               {"batch_norms", plan.batch_norms().describe()},
-              {"precision", flags.network.precision},
+              {"precision", name_of(options.precision)},
               {"device", device->info().name},
               {"parameters", plan.parameters().size(Parameters::Kind::kWeight)},
               {"persistent_bytes", plan.persistent_bytes()},
@@ -104,13 +95,13 @@ void run(const Common& common, const Flags& flags) {
   if (!flags.budget.empty()) {
     const std::size_t budget = parse_bytes(flags.budget);
     result["budget_bytes"] = budget;
-    result["largest_batch"] = nn::largest_batch(*device, options, budget, kLargestBatch);
+    result["largest_batch"] = nn::largest_batch(*device, options, budget, nn::kLargestBatch);
   }
   if (!flags.draw.empty()) {
     const std::string title =
         fmt::format("{}{}, batch {}, {}², {}, {}, batch norm {}, on {}", kTitle, options.arch.name, options.batch_size,
-                    options.image_size, flags.network.memory, flags.network.precision, plan.batch_norms().describe(),
-                    device->info().name);
+                    options.image_size, name_of(options.memory), name_of(options.precision),
+                    plan.batch_norms().describe(), device->info().name);
     write_file(flags.draw, draw_plan(planner, title, tape.forward_steps()));
   }
   if (common.json) {
@@ -131,18 +122,7 @@ void run(const Common& common, const Flags& flags) {
 void add_plan(CLI::App& app, const Common& common) {
   auto flags = std::make_shared<Flags>();
   auto* command = app.add_subcommand("plan", "the memory a training step takes; nothing is allocated");
-  flags->network.add_arch(*command);
-  flags->network.add_memory(*command);
-  command->add_option("--batch-size", flags->batch_size, "images in a step")
-      ->check(batch_range())
-      ->capture_default_str();
-  command->add_option("--image-size", flags->image_size, "side of the network's input")
-      ->check(side_range())
-      ->capture_default_str();
-  command->add_option("--source-size", flags->source_size, "side of the stored images")
-      ->check(side_range())
-      ->capture_default_str();
-  command->add_option("--labels", flags->labels, "outputs")->check(CLI::Range(1, 65536))->capture_default_str();
+  add_settings(*command, flags->options);
   command->add_option("--budget", flags->budget, "find the largest batch for this much memory, as 8GiB");
   command->add_option("--draw", flags->draw, "draw the plan: an SVG file");
   command->add_flag("--buffers", flags->buffers, "list every buffer with its bytes and lifetime");

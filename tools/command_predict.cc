@@ -1,20 +1,16 @@
 #include <iostream>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "data/heatmap.h"
-#include "data/image.h"
-#include "data/resize.h"
 #include "engine/io/file.h"
 #include "engine/io/json.h"
 #include "kernels/core/error.h"
-#include "kernels/functors/image.h"
 #include "nn/activation_map.h"
-#include "nn/scoring.h"
 #include "tools/commands.h"
-#include "tools/image_files.h"
+#include "tools/image_batches.h"
 #include "tools/outputs.h"
 #include "tools/scored_input.h"
+#include "tools/setting_options.h"
 #include "tools/trained_model.h"
 #include "tree/answer.h"
 #include "tree/calibration.h"
@@ -30,7 +26,8 @@ struct Flags {
   std::string run, calibration, heatmap;
   std::optional<double> confidence;
   std::vector<std::string> images, heatmap_nodes;
-  std::int64_t batch_size = 16, max_pixels = data::kDefaultMaxPixels;
+  InferenceSettings inference;
+  std::int64_t max_pixels = data::kDefaultMaxPixels;
   bool replace = false;
 };
 
@@ -81,72 +78,91 @@ struct Answering {
   }
 };
 
+// Heat maps of the images of a batch, drawn over them.
+class HeatMaps {
+ public:
+  HeatMaps(const Flags& flags, nn::Model& model, tree::LabelTree tree, Pooling pooling)
+      : flags_(flags), model_(model), tree_(std::move(tree)), pooling_(pooling) {
+    for (const std::string& name : flags.heatmap_nodes) {
+      check(tree_.find(name).has_value(), "--heatmap-node {}: the tree has no such node; it has\n{}", name,
+            tree_.draw());
+      nodes_.push_back(*tree_.find(name));
+    }
+    classifier_ = model.read("classifier.weight");
+  }
+
+  const tree::LabelTree& tree() const { return tree_; }
+
+  // Of the batch that was inferred last.
+  void read_features() { features_ = model_.features(); }
+
+  // Of image i: the nodes asked for, else `reported`. Returns the files.
+  std::vector<fs::path> draw(const ReadImages& images, std::size_t i, std::span<const double> scores,
+                             const std::vector<std::int32_t>& reported) const {
+    const Shape shape = model_.feature_shape();
+    const auto size = static_cast<std::size_t>(shape.c * shape.h * shape.w);
+    std::vector<fs::path> written;
+    for (const std::int32_t node : nodes_.empty() ? reported : nodes_) {
+      const std::vector<double> gradient = tree::score_gradient(tree_, node, pooling_, scores);
+      const data::HeatMap map =
+          nn::activation_map(std::span(features_).subspan(i * size, size), shape, classifier_, gradient);
+      const fs::path path = heat_map_path(flags_, images.files[i]->name, tree_.node(node).name);
+      make_folder(path.parent_path());
+      data::write_png(path, data::overlay(images.originals[i], map));
+      written.push_back(path);
+    }
+    return written;
+  }
+
+ private:
+  const Flags& flags_;
+  nn::Model& model_;
+  tree::LabelTree tree_;
+  Pooling pooling_;
+  std::vector<std::int32_t> nodes_;  // asked for
+  std::vector<float> classifier_, features_;
+};
+
 class Prediction {
  public:
   Prediction(const Common& common, const Flags& flags, const std::vector<ImageFile>& images, Device& device)
       : common_(common),
-        flags_(flags),
         device_(device),
-        trained_(device, flags.run, flags.batch_size, !flags.heatmap.empty()) {
+        trained_(device, flags.run, flags.inference.batch_of(images.size()), !flags.heatmap.empty()) {
     if (!flags.calibration.empty()) {
       answering_.emplace(flags, trained_);
     }
     if (!flags.heatmap.empty()) {
-      tree_ = answering_ ? answering_->calibration.tree : run_tree(flags.run, trained_.labels);
-      pooling_ = answering_ ? answering_->calibration.settings.pooling : Pooling::kNoisyOr;
-      for (const std::string& name : flags.heatmap_nodes) {
-        check(tree_.find(name).has_value(), "--heatmap-node {}: the tree has no such node; it has\n{}", name,
-              tree_.draw());
-        nodes_.push_back(*tree_.find(name));
-      }
-      classifier_ = trained_.model->read("classifier.weight");
-      check_outputs(common, flags, images, tree_);
+      maps_.emplace(flags, *trained_.model,
+                    answering_ ? answering_->calibration.tree : run_tree(flags.run, trained_.labels),
+                    answering_ ? answering_->calibration.settings.pooling : Pooling::kNoisyOr);
+      check_outputs(common, flags, images, maps_->tree());
       make_folder(flags.heatmap);
     }
   }
 
-  // Adds an image to the batch, which is answered when it is full.
-  void add(const ImageFile& image, data::GreyImage grey) {
-    const nn::ModelOptions& o = trained_.model->options();
-    const auto pixels = static_cast<std::size_t>(o.source_size * o.source_size);
-    batch_.resize((images_.size() + 1) * pixels);
-    data::resize_area(grey, static_cast<int>(o.source_size), std::span(batch_).last(pixels));
-    images_.push_back({image.path, image.name, flags_.heatmap.empty() ? data::GreyImage{} : std::move(grey)});
-    if (images_.size() == static_cast<std::size_t>(o.batch_size)) {
-      flush();
-    }
-  }
+  const nn::Model& model() const { return *trained_.model; }
+  bool draws() const { return maps_.has_value(); }
 
-  void flush() {
-    if (images_.empty()) {
-      return;
-    }
-    nn::Model& model = *trained_.model;
-    const nn::ModelOptions& o = model.options();
-    const std::vector<ImageTransform> transforms(images_.size(), resize_transform(o.source_size, o.image_size));
-    const std::vector<double> scores = nn::probabilities_of(
-        nn::infer_logits(model, {batch_, transforms, [&](std::size_t i) { return images_[i].path.string(); }}));
+  // Answers a batch of images.
+  void answer(const ReadImages& images) {
+    const std::vector<double> scores = nn::probabilities_of(nn::infer_logits(*trained_.model, images.batch()));
     const std::size_t labels = trained_.labels.size();
     tree::NodeTable<double> posteriors;
     if (answering_) {
       posteriors = answering_->calibration.posteriors(device_, scores);
     }
-    const std::vector<float> features = flags_.heatmap.empty() ? std::vector<float>() : model.features();
-    for (std::size_t i = 0; i < images_.size(); ++i) {
-      answer(i, std::span(scores).subspan(i * labels, labels), posteriors, features);
+    if (maps_) {
+      maps_->read_features();
     }
-    batch_.clear();
-    images_.clear();
+    for (std::size_t i = 0; i < images.files.size(); ++i) {
+      answer(images, i, std::span(scores).subspan(i * labels, labels), posteriors);
+    }
   }
 
  private:
-  struct Image {
-    fs::path path, name;
-    data::GreyImage grey;  // where a heat map is drawn
-  };
-
-  void answer(std::size_t i, std::span<const double> scores, const tree::NodeTable<double>& posteriors,
-              std::span<const float> features) {
+  void answer(const ReadImages& images, std::size_t i, std::span<const double> scores,
+              const tree::NodeTable<double>& posteriors) {
     std::vector<double> of_nodes;
     tree::Answer found;
     if (answering_) {
@@ -155,42 +171,29 @@ class Prediction {
       }
       found = tree::answer(answering_->calibration.tree, of_nodes, answering_->thresholds);
     }
-    const std::vector<fs::path> maps = draw_maps(i, scores, found, features);
+    std::vector<fs::path> maps;
+    if (maps_) {
+      maps = maps_->draw(images, i, scores, mapped_nodes(scores, found));
+    }
+    const fs::path& image = images.files[i]->path;
     if (common_.json) {
-      std::cout << json_text(as_json(images_[i].path, scores, of_nodes, found, maps)) << '\n';
+      std::cout << json_text(as_json(image, scores, of_nodes, found, maps)) << '\n';
     } else {
-      print(images_[i].path, scores, found, maps);
+      print(image, scores, found, maps);
     }
   }
 
-  // Heat maps of the nodes asked for, else of what is reported, else of the most probable label.
-  std::vector<fs::path> draw_maps(std::size_t i, std::span<const double> scores, const tree::Answer& found,
-                                  std::span<const float> features) {
-    std::vector<fs::path> written;
-    if (flags_.heatmap.empty()) {
-      return written;
-    }
-    std::vector<std::int32_t> nodes = nodes_;
-    if (nodes.empty()) {
-      for (const tree::Report& report : found.reports) {
-        nodes.push_back(report.node);
-      }
+  // What is reported, else the most probable label.
+  std::vector<std::int32_t> mapped_nodes(std::span<const double> scores, const tree::Answer& found) const {
+    std::vector<std::int32_t> nodes;
+    for (const tree::Report& report : found.reports) {
+      nodes.push_back(report.node);
     }
     if (nodes.empty()) {
       const auto highest = std::max_element(scores.begin(), scores.end()) - scores.begin();
       nodes.push_back(answering_ ? found.most_likely.first : static_cast<std::int32_t>(highest));
     }
-    const Shape shape = trained_.model->feature_shape();
-    const auto size = static_cast<std::size_t>(shape.c * shape.h * shape.w);
-    for (const std::int32_t node : nodes) {
-      const std::vector<double> gradient = tree::score_gradient(tree_, node, pooling_, scores);
-      const data::HeatMap map = nn::activation_map(features.subspan(i * size, size), shape, classifier_, gradient);
-      const fs::path path = heat_map_path(flags_, images_[i].name, tree_.node(node).name);
-      make_folder(path.parent_path());
-      data::write_png(path, data::overlay(images_[i].grey, map));
-      written.push_back(path);
-    }
-    return written;
+    return nodes;
   }
 
   ordered_json as_json(const fs::path& image, std::span<const double> scores, std::span<const double> posteriors,
@@ -244,16 +247,10 @@ class Prediction {
   }
 
   const Common& common_;
-  const Flags& flags_;
   Device& device_;
   TrainedModel trained_;
   std::optional<Answering> answering_;
-  tree::LabelTree tree_;  // of the heat maps
-  Pooling pooling_ = Pooling::kNoisyOr;
-  std::vector<std::int32_t> nodes_;
-  std::vector<float> classifier_;
-  std::vector<std::uint8_t> batch_;
-  std::vector<Image> images_;
+  std::optional<HeatMaps> maps_;
 };
 
 void print_fault(const Common& common, const fs::path& image, const std::string& fault) {
@@ -264,31 +261,23 @@ void print_fault(const Common& common, const fs::path& image, const std::string&
   }
 }
 
-void run(const Common& common, Flags flags) {
+void run(const Common& common, const Flags& flags) {
   const std::vector<ImageFile> images = find_images(flags.images);
   check(!flags.confidence || !flags.calibration.empty(), "--confidence needs --calibration: a score is no confidence");
   check(flags.heatmap_nodes.empty() || !flags.heatmap.empty(), "--heatmap-node needs --heatmap DIR");
   if (!flags.heatmap.empty()) {
     check_names_differ(images);
   }
-  flags.batch_size = std::min(flags.batch_size, static_cast<std::int64_t>(images.size()));
   const auto device = common.open_device();
   Prediction prediction(common, flags, images, *device);
   std::size_t unreadable = 0;
-  for (const ImageFile& image : images) {
-    std::optional<data::GreyImage> grey;
-    try {
-      grey = data::decode_image(image.path, flags.max_pixels);
-    } catch (const Error& e) {
-      prediction.flush();  // keeps the output in order
-      print_fault(common, image.path, e.what());
-      ++unreadable;
-    }
-    if (grey) {
-      prediction.add(image, std::move(*grey));
-    }
-  }
-  prediction.flush();
+  const ReadOptions options{.max_pixels = flags.max_pixels,
+                            .keep_originals = prediction.draws(),
+                            .unreadable = [&](const ImageFile& image, const std::string& fault) {
+                              print_fault(common, image.path, fault);
+                              ++unreadable;
+                            }};
+  for_each_batch(prediction.model(), images, options, [&](const ReadImages& read) { prediction.answer(read); });
   check(unreadable == 0, "{} of {} images could not be read; the others were answered", unreadable, images.size());
 }
 
@@ -308,8 +297,8 @@ void add_predict(CLI::App& app, const Common& common) {
   command->add_option("--heatmap-node", flags->heatmap_nodes, "heat maps of this node instead; may be repeated")
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--batch-size", flags->batch_size, "images at once")->check(batch_range())->capture_default_str();
-  add_max_pixels(*command, flags->max_pixels);
+  add_settings(*command, flags->inference);
+  add_setting(*command, flags->max_pixels, data::kMaxPixelsSetting);
   command->add_option("images", flags->images, "images (PNG, JPEG) or folders of them")
       ->required()
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

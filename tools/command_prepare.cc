@@ -6,10 +6,10 @@
 #include "data/prepare.h"
 #include "engine/io/json.h"
 #include "tools/commands.h"
-#include "tools/image_files.h"
 #include "tools/interrupt.h"
 #include "tools/outputs.h"
 #include "tools/progress.h"
+#include "tools/setting_options.h"
 
 namespace densetree::tools {
 namespace {
@@ -82,23 +82,19 @@ void add_prepare(CLI::App& app, const Common& common) {
   command->add_option("--images", options->images, "folders of PNG or JPEG files, searched with all below")->required();
   command->add_option("--labels", options->labels, "NIH's Data_Entry table, plain or .gz")->required();
   command->add_option("--out", options->out, "folder of the packed data set")->required();
-  command->add_option("--size", options->size, "side of the stored images")->check(side_range())->capture_default_str();
+  add_settings(*command, *options);
   command->add_option("--jobs", options->jobs, "decoding threads; 0: --threads, or one per core")
       ->check(thread_range());
-  add_max_pixels(*command, options->max_pixels);
   command->add_flag("--strict", options->strict,
                     "fail on the first image that cannot be taken, and on list names without an image");
   command->add_flag("--replace", options->replace, "whatever lies in --out, such as a data set of other settings");
-  auto* test_fraction = command->add_option("--test-fraction", options->split.test_fraction, "of the patients");
-  test_fraction->capture_default_str();
-  command->add_option("--val-fraction", options->split.val_fraction, "of the patients that are not for testing")
-      ->capture_default_str();
-  auto* seed = command->add_option("--split-seed", options->split.seed, "draws the split; without it --seed does")
-                   ->check(seed_range());
+  auto* seed = add_setting(*command, options->split.seed,
+                           {"split-seed", "draws the split; without it --seed does", kSeedSetting.limits});
+  seed->default_str("");
   auto* train_val = command->add_option("--train-val-list", options->split.train_val_list,
                                         "image names for training and validation, one a line");
   auto* test = command->add_option("--test-list", options->split.test_list, "image names for testing, one a line");
-  train_val->needs(test)->excludes(test_fraction);
+  train_val->needs(test)->excludes("--test-fraction");
   test->needs(train_val);
   command->callback([&common, options, seed] {
     if (seed->count() == 0) options->split.seed = common.seed;

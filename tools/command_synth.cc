@@ -6,6 +6,7 @@
 #include "tools/commands.h"
 #include "tools/interrupt.h"
 #include "tools/progress.h"
+#include "tools/setting_options.h"
 
 namespace densetree::tools {
 namespace {
@@ -55,10 +56,8 @@ void add_synth(CLI::App& app, const Common& common) {
   auto options = std::make_shared<SynthOptions>();
   auto* command = app.add_subcommand("synth", "draw synthetic chest X-rays with findings, in NIH's layout");
   command->add_option("--out", options->out, "folder for images/ and Data_Entry_2017.csv")->required();
-  command->add_option("--count", options->count, "how many images")->check(CLI::Range(1, 10000000))->required();
-  command->add_option("--size", options->size, "side of the images in pixels")
-      ->check(side_range())
-      ->capture_default_str();
+  add_settings(*command, *options);
+  command->get_option("--count")->required()->default_str("");
   command->callback([&common, options] { run(common, *options); });
 }
 

@@ -5,17 +5,15 @@
 #include "kernels/core/error.h"
 #include "nn/trace.h"
 #include "tools/commands.h"
-#include "tools/network_flags.h"
 #include "tools/outputs.h"
+#include "tools/setting_options.h"
 
 namespace densetree::tools {
 namespace {
 
 struct Flags {
-  NetworkFlags network;
+  nn::TraceOptions options;
   std::string weights, batch, out;
-  int steps = 1;
-  double lr = 1e-3;
   bool replace = false;
 };
 
@@ -29,18 +27,11 @@ void run(const Common& common, const Flags& flags) {
   outputs.read(flags.batch);
   outputs.write(flags.out, is_trace);
   const auto device = common.open_device();
-  const nn::Trace trace = nn::run_trace(*device,
-                                        {.arch = nn::parse_architecture(flags.network.arch),
-                                         .loss = flags.network.loss_kind(),
-                                         .precision = parse_name<Precision>(flags.network.precision),
-                                         .memory = parse_name<nn::MemoryMode>(flags.network.memory),
-                                         .batch_norm = parse_name<nn::BatchNorm>(flags.network.batch_norm),
-                                         .lr = flags.lr,
-                                         .steps = flags.steps},
-                                        TensorFile::open(flags.weights), TensorFile::open(flags.batch));
+  const nn::Trace trace =
+      nn::run_trace(*device, flags.options, TensorFile::open(flags.weights), TensorFile::open(flags.batch));
   nn::write_trace(trace, flags.out);
   nlohmann::ordered_json losses = nlohmann::ordered_json::array();
-  for (int k = 0; k < flags.steps; ++k) {
+  for (int k = 0; k < flags.options.steps; ++k) {
     losses.push_back(trace.at(fmt::format("step{}.loss", k)).values[0]);
     std::cerr << fmt::format("step {} loss {:.9g}\n", k, losses.back().get<double>());
   }
@@ -54,12 +45,9 @@ void run(const Common& common, const Flags& flags) {
 void add_trace(CLI::App& app, const Common& common) {
   auto flags = std::make_shared<Flags>();
   auto* command = app.add_subcommand("trace", "runs training steps on one batch and writes every number down");
-  flags->network.add_arch(*command);
-  flags->network.add_training(*command);
+  add_settings(*command, flags->options);
   command->add_option("--weights", flags->weights, "initial weights (safetensors, torchvision's names)")->required();
   command->add_option("--batch", flags->batch, "x [N,3,S,S] and y [N,L] (safetensors)")->required();
-  command->add_option("--steps", flags->steps, "training steps")->check(CLI::Range(1, 1000000))->capture_default_str();
-  command->add_option("--lr", flags->lr, "Adam's learning rate")->capture_default_str();
   command->add_option("--out", flags->out, "the trace (safetensors)")->required();
   add_replace_flag(*command, flags->replace);
   command->callback([&common, flags] { run(common, *flags); });

@@ -6,23 +6,22 @@
 #include "engine/io/json.h"
 #include "kernels/core/error.h"
 #include "metrics/ranking.h"
+#include "nn/run_config.h"
 #include "nn/trainer.h"
 #include "tools/commands.h"
 #include "tools/interrupt.h"
-#include "tools/network_flags.h"
 #include "tools/outputs.h"
 #include "tools/progress.h"
 #include "tools/provenance.h"
 #include "tools/scored_input.h"
-#include "tools/toml_settings.h"
+#include "tools/setting_options.h"
 
 namespace densetree::tools {
 namespace {
 
 struct Flags {
-  NetworkFlags network;
   nn::TrainOptions options;
-  std::string data, run, tree, schedule = "constant";
+  std::string data, run, tree;
   bool resume = false, replace = false, other_split = false, verify = false;
 };
 
@@ -127,15 +126,8 @@ void print_complete(const Common& common, const Flags& flags, std::int64_t epoch
   }
 }
 
-void run(const Common& common, Flags flags, std::uint64_t seed) {
+void run(const Common& common, Flags flags) {
   nn::TrainOptions& o = flags.options;
-  o.arch = nn::parse_architecture(flags.network.arch);
-  o.loss = flags.network.loss_kind();
-  o.precision = parse_name<Precision>(flags.network.precision);
-  o.memory = parse_name<nn::MemoryMode>(flags.network.memory);
-  o.batch_norm = parse_name<nn::BatchNorm>(flags.network.batch_norm);
-  o.schedule.kind = parse_name<nn::ScheduleKind>(flags.schedule);
-  o.seed = seed;
   const std::optional<tree::LabelTree> label_tree = read_tree(flags);
   if (label_tree) {
     o.labels = label_tree->labels();
@@ -181,75 +173,22 @@ void run(const Common& common, Flags flags, std::uint64_t seed) {
   }
 }
 
-// With --resume the run's own settings stand in for flags that are not given. Returns the run's seed.
-std::uint64_t read_settings(CLI::App& command, const Flags& flags) {
+// With --resume the run's own settings stand in for flags that are not given.
+void read_settings(const CLI::App& command, Flags& flags) {
   const std::filesystem::path file = std::filesystem::path(flags.run) / "config.toml";
   check(std::filesystem::exists(file), "{} is not a run to resume: it has no config.toml", flags.run);
-  std::optional<std::uint64_t> seed;
-  for (const CLI::ConfigItem& item : read_toml_settings(*command.get_parent(), file)) {
-    if (item.parents.empty() && item.name == "seed") {
-      std::string text = item.inputs[0];
-      const std::string fault = seed_range()(text);
-      check(fault.empty(), "{}: {}", file.string(), fault);
-      seed = std::stoull(text);
-      continue;
-    }
-    check(item.parents == std::vector{command.get_name()}, "{}: '{}' is no setting of a run", file.string(),
-          item.fullname());
-    CLI::Option* option = command.get_option("--" + item.name);
-    if (option->count() > 0 || item.name == "tree" || item.inputs == std::vector<std::string>{""}) {
-      continue;
-    }
-    option->add_result(item.inputs);
-    option->run_callback();
-  }
-  check(seed.has_value(), "{}: it has no seed", file.string());
-  return *seed;
+  nn::read_run_config(flags.options, file, [&](const Setting& setting) {
+    const std::string flag = std::string("--") + setting.name;
+    const CLI::Option* option = command.get_option_no_throw(flag);
+    return (option != nullptr ? option : command.get_parent()->get_option(flag))->count() == 0;
+  });
 }
 
 void add_options(CLI::App& command, Flags& flags) {
-  nn::TrainOptions& o = flags.options;
   command.add_option("--data", flags.data, "a prepared data set")->required();
   command.add_option("--out", flags.run, "the run folder")->required();
   command.add_option("--tree", flags.tree, "a label tree, whose leaves are the labels to train; the 14 findings else");
-  flags.network.add_arch(command);
-  flags.network.add_training(command);
-  command.add_option("--image-size", o.image_size, "side of the network's input")
-      ->check(side_range())
-      ->capture_default_str();
-  command.add_option("--batch-size", o.batch_size, "images in a step")->check(batch_range())->capture_default_str();
-  command.add_option("--epochs", o.epochs, "passes over the training images")
-      ->check(CLI::Range(1, 1000000))
-      ->capture_default_str();
-  command.add_option("--lr", o.lr, "Adam's learning rate")->capture_default_str();
-  command.add_option("--weight-decay", o.weight_decay, "decoupled, as in AdamW")->capture_default_str();
-  command.add_option("--clip-norm", o.clip_norm, "largest norm of a gradient; 0: any")->capture_default_str();
-  command.add_option("--schedule", flags.schedule, "of the learning rate: constant, cosine, step or plateau")
-      ->check(CLI::IsMember({"constant", "cosine", "step", "plateau"}))
-      ->capture_default_str();
-  command.add_option("--warmup-epochs", o.schedule.warmup_epochs, "the rate rises from 0")->capture_default_str();
-  command.add_option("--final-factor", o.schedule.final_factor, "cosine: where the rate ends")->capture_default_str();
-  command.add_option("--step-epochs", o.schedule.step_epochs, "step: epochs between drops")->capture_default_str();
-  command.add_option("--gamma", o.schedule.gamma, "step, plateau: factor of a drop")->capture_default_str();
-  command.add_option("--patience", o.schedule.patience, "plateau: epochs to wait")->capture_default_str();
-  command.add_option("--early-stopping", o.early_stopping, "stop after so many epochs without a better one; 0: never")
-      ->capture_default_str();
-  command.add_option("--balanced", o.balanced, "weigh positives by their rarity (true, false)")->capture_default_str();
-  command.add_option("--augment", o.augment.enabled, "random flips, shifts, rotations, contrast (true, false)")
-      ->capture_default_str();
-  command.add_option("--flip", o.augment.flip, "probability of a flip")->capture_default_str();
-  command.add_option("--shift", o.augment.shift, "largest shift, as part of the side")->capture_default_str();
-  command.add_option("--rotation", o.augment.rotation, "largest rotation in degrees")->capture_default_str();
-  command.add_option("--contrast-low", o.augment.contrast_low, "lowest contrast factor")->capture_default_str();
-  command.add_option("--contrast-high", o.augment.contrast_high, "highest contrast factor")->capture_default_str();
-  command.add_option("--workers", o.workers, "threads that load images")
-      ->check(CLI::Range(1, most_threads()))
-      ->capture_default_str();
-  command.add_option("--checkpoint-steps", o.checkpoint_steps, "save every so many steps too; 0: after epochs only")
-      ->capture_default_str();
-  command.add_option("--capture", o.capture, "queue a step as one graph where the device can (true, false)")
-      ->capture_default_str();
-  command.add_option("--init", o.init, "weights to start from (safetensors, torchvision's names)");
+  add_settings(command, flags.options);
   command.add_flag("--resume", flags.resume, "continue the run in --out; settings are its own unless given");
   command.add_flag("--other-split", flags.other_split, "resume with other data, or another split of them, than before");
   command.add_flag("--verify", flags.verify, "read the whole data set first and compare it with its hashes");
@@ -263,15 +202,11 @@ void add_train(CLI::App& app, const Common& common) {
   auto* command = app.add_subcommand("train", "trains a DenseNet on a prepared data set");
   add_options(*command, *flags);
   command->callback([&common, flags, command] {
-    std::uint64_t seed = common.seed;
+    flags->options.seed = common.seed;
     if (flags->resume) {
-      const std::uint64_t begun_with = read_settings(*command, *flags);
-      if (command->get_option("--tree")->count() == 0) {
-        flags->tree.clear();  // the run has its own copy
-      }
-      seed = command->get_parent()->get_option("--seed")->count() > 0 ? common.seed : begun_with;
+      read_settings(*command, *flags);
     }
-    run(common, *flags, seed);
+    run(common, *flags);
   });
 }
 

@@ -15,9 +15,6 @@ namespace densetree::tools {
 // An argument as CLI11 takes it literally: it takes "[a]" for a list, but not "./[a]".
 std::string literal(const std::string& argument);
 
-// A seed is what a run's config.toml can hold: 0 to 2^63 − 1, since TOML's integers are signed.
-CLI::Validator seed_range();
-
 // Flags that every subcommand has (INTERFACE.md).
 struct Common {
   std::string device = "auto";
@@ -30,15 +27,8 @@ struct Common {
   std::filesystem::path config_file() const;    // empty where none is given
 };
 
-// How many images go through a network at once.
-inline constexpr std::int64_t kLargestBatch = 65536;
-CLI::Validator batch_range();
-
 // A number from 0 to 1.
 CLI::Validator share_range();
-
-// The side of an image in pixels.
-CLI::Validator side_range();
 
 // A number of threads that a process with so many cores may sensibly ask for, 0 for one per core.
 CLI::Validator thread_range();

@@ -5,9 +5,9 @@
 #include <limits>
 #include <utility>
 
-#include "data/image.h"
 #include "engine/io/text.h"
 #include "tools/commands.h"
+#include "tools/setting_options.h"
 
 namespace densetree::tools {
 std::unique_ptr<Device> Common::open_device() const {
@@ -28,32 +28,12 @@ std::string literal(const std::string& argument) {
   return is_list ? "./" + argument : argument;
 }
 
-CLI::Validator seed_range() {
-  static constexpr std::int64_t kLargest = std::numeric_limits<std::int64_t>::max();
-  return {[](std::string& text) -> std::string {
-            std::int64_t seed = -1;  // CLI11 wraps and saturates
-            const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), seed);
-            return fault == std::errc() && end == text.data() + text.size() && seed >= 0
-                       ? ""
-                       : fmt::format("a seed is a whole number from 0 to {}, not {}", kLargest, text);
-          },
-          fmt::format("0 - {}", kLargest)};
-}
-
-CLI::Validator batch_range() {
-  return CLI::Range(std::int64_t{1}, kLargestBatch);
-}
-
 CLI::Validator share_range() {
   return {[](std::string& text) -> std::string {
             const std::optional<double> value = parse_number(text);
             return value && *value >= 0 && *value <= 1 ? "" : fmt::format("{} is no number from 0 to 1", text);
           },
           "0 - 1"};
-}
-
-CLI::Validator side_range() {
-  return CLI::Range(1, data::kMaxImageSide);
 }
 
 CLI::Validator thread_range() {
@@ -77,7 +57,7 @@ CLI::Validator thread_range() {
 void add_common(CLI::App& app, Common& common) {
   app.add_option("--device", common.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--threads", common.threads, "CPU threads; 0: all cores")->check(thread_range());
-  app.add_option("--seed", common.seed, "for everything that is drawn")->check(seed_range())->capture_default_str();
+  add_setting(app, common.seed, kSeedSetting);
   app.add_flag("--json", common.json, "machine-readable standard output");
 }
 

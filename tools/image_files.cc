@@ -68,12 +68,4 @@ void check_names_differ(const std::vector<ImageFile>& images) {
   }
 }
 
-void add_max_pixels(CLI::App& command, std::int64_t& max_pixels) {
-  command
-      .add_option("--max-pixels", max_pixels,
-                  "refuse image files of more pixels; each takes up to 8 bytes of memory while it is decoded")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{data::kMaxImageSide} * data::kMaxImageSide))
-      ->capture_default_str();
-}
-
 }  // namespace densetree::tools

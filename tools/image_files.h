@@ -1,9 +1,6 @@
 // Image files named on the command line.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
-#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -23,8 +20,5 @@ std::vector<ImageFile> find_images(const std::vector<std::string>& arguments);
 
 // Throws Error where what is written about two images, named after them without their endings, would have one name.
 void check_names_differ(const std::vector<ImageFile>& images);
-
-// --max-pixels N, of the subcommands that read image files.
-void add_max_pixels(CLI::App& command, std::int64_t& max_pixels);
 
 }  // namespace densetree::tools

@@ -4,6 +4,7 @@
 
 #include "kernels/core/error.h"
 #include "tools/progress.h"
+#include "tools/setting_options.h"
 #include "tools/trained_model.h"
 
 namespace densetree::tools {
@@ -23,7 +24,7 @@ void ScoredInput::add(CLI::App& command, const char* default_split) {
   command.add_option("--split", split, "train, val or test")->capture_default_str();
   command.add_option("--scores", scores, "a table of scores from any classifier, with --labels");
   command.add_option("--labels", labels, "NIH's label table, plain or gzipped");
-  command.add_option("--batch-size", batch_size, "images scored at once")->check(batch_range())->capture_default_str();
+  add_settings(command, inference);
   command
       .add_flag("--other-split", other_split,
                 "take images that the run was trained on with another split or other labels")
@@ -82,7 +83,7 @@ metrics::ScoredImages ScoredInput::score_split(Device& device, const data::Label
   if (verify) {
     dataset.verify();
   }
-  TrainedModel trained(device, run, std::min(batch_size, static_cast<std::int64_t>(rows.size())));
+  TrainedModel trained(device, run, inference.batch_of(rows.size()));
   check(trained.labels == wanted, "{}: was trained on the labels {}; wanted are {}", trained.weights.string(),
         fmt::join(trained.labels.names(), ", "), fmt::join(wanted.names(), ", "));
   trained.check_source(dataset);

@@ -10,6 +10,7 @@
 
 #include "metrics/score_table.h"
 #include "tools/commands.h"
+#include "tools/image_batches.h"
 #include "tools/outputs.h"
 #include "tree/label_tree.h"
 
@@ -20,7 +21,7 @@ tree::LabelTree run_tree(const std::filesystem::path& run, const data::LabelSet&
 
 struct ScoredInput {
   std::string run, data, split, scores, labels, tree;
-  std::int64_t batch_size = 16;
+  InferenceSettings inference;
   bool other_split = false, verify = false;
   bool allow_missing_labels = false;  // of a table
 

@@ -1,8 +1,7 @@
 #include "tools/toml_settings.h"
 
-#include <toml++/toml.h>
-
 #include "engine/io/nearest_name.h"
+#include "engine/io/toml.h"
 #include "kernels/core/error.h"
 #include "tools/commands.h"
 
@@ -10,10 +9,6 @@ namespace densetree::tools {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string place(const fs::path& file, const toml::source_region& where) {
-  return fmt::format("{}:{}", file.string(), where.begin.line);
-}
 
 // "; did you mean 'lr'?", or nothing, for an option of the command: by its name, or because its help speaks of it
 // ("learning rate").
@@ -50,34 +45,12 @@ bool holds(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// What a flag takes: text as on a command line.
-std::string text_of(const toml::node& value, const std::string& where, std::string_view key) {
-  if (const auto text = value.value_exact<std::string>()) {
-    return *text;
-  }
-  if (const auto number = value.value_exact<std::int64_t>()) {
-    return fmt::format("{}", *number);
-  }
-  if (const auto number = value.value_exact<double>()) {
-    return fmt::format("{}", *number);
-  }
-  if (const auto truth = value.value_exact<bool>()) {
-    return *truth ? "true" : "false";
-  }
-  fail("{}: '{}' must be a text, a number, true or false, or a list of these", where, key);
-}
-
 class Reader {
  public:
-  Reader(CLI::App& app, const fs::path& file) : app_(app), file_(file) {}
+  Reader(CLI::App& app, const fs::path& file) : app_(app), source_(file.string()) {}
 
   std::vector<CLI::ConfigItem> read() {
-    toml::table table;
-    try {
-      table = toml::parse_file(file_.string());
-    } catch (const toml::parse_error& e) {
-      fail("{}: {}", place(file_, e.source()), std::string(e.description()));
-    }
+    const toml::table table = read_toml(source_);
     for (const auto& [key, value] : table) {
       if (const toml::table* section = value.as_table()) {
         read_section(std::string(key.str()), *section);
@@ -97,8 +70,8 @@ class Reader {
       command = one->get_name() == name ? one : command;
     }
     if (command == nullptr) {
-      fail("{}: there is no section [{}]{}; there are {}", place(file_, section.source()), name,
-           did_you_mean(name, known), fmt::join(known, ", "));
+      fail("{}: there is no section [{}]{}; there are {}", place_of(section, source_), name, did_you_mean(name, known),
+           fmt::join(known, ", "));
     }
     for (const auto& [key, value] : section) {
       read_setting(*command, name, std::string(key.str()), value);
@@ -106,7 +79,7 @@ class Reader {
   }
 
   void read_setting(CLI::App& command, const std::string& section, const std::string& key, const toml::node& value) {
-    const std::string where = place(file_, value.source());
+    const std::string where = place_of(value, source_);
     if (const std::vector<std::string> known = settings_of(command); !holds(known, key)) {
       refuse(command, section, key, where, known);
     }
@@ -121,10 +94,10 @@ class Reader {
     item.name = key;
     if (list != nullptr) {
       for (const toml::node& one : *list) {
-        item.inputs.push_back(literal(text_of(one, where, key)));
+        item.inputs.push_back(literal(text_of(one, source_, key)));
       }
     } else {
-      item.inputs = {literal(text_of(value, where, key))};
+      item.inputs = {literal(text_of(value, source_, key))};
     }
     if (option != nullptr && option->count() == 0) {
       try_values(*option, item.inputs, where, key);
@@ -170,7 +143,7 @@ class Reader {
   }
 
   CLI::App& app_;
-  const fs::path& file_;
+  std::string source_;
   std::vector<CLI::ConfigItem> items_;
 };
 

@@ -1,5 +1,4 @@
-// Settings from TOML files, read by toml++ and checked against what the program knows: for --config, and for what a run
-// was begun with.
+// --config: settings from a TOML file, checked against what the program knows.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -11,11 +11,8 @@ namespace densetree::tree {
 
 namespace {
 
-void check_settings(const CalibrationSettings& settings, const LabelTree& tree) {
-  check(settings.bins >= 1 && settings.bins <= kMaxBins, "{} bins; there can be 1 to {}", settings.bins, kMaxBins);
-  constexpr double kLargestAlpha = 1e9;  // more would smooth every data set away
-  check(settings.alpha >= 0 && settings.alpha <= kLargestAlpha,
-        "the smoothing alpha is {}; it must be from 0 to {:.0f} images", settings.alpha, kLargestAlpha);
+void check_for_tree(const CalibrationSettings& settings, const LabelTree& tree) {
+  check_settings(settings);
   for (const auto& [name, prior] : settings.node_priors) {
     check(tree.find(name).has_value(), "a prior is given for '{}', which is no node of the tree", name);
     check(prior > 0 && prior < 1, "the prior of '{}' is {}; it must be between 0 and 1", name, prior);
@@ -50,10 +47,10 @@ CalibrationSettings CalibrationSettings::paper() {
 }
 
 std::vector<std::pair<std::string, std::string>> describe(const CalibrationSettings& settings) {
-  std::vector<std::pair<std::string, std::string>> result = {
-      {"binning", name_of(settings.binning)},       {"bins", fmt::format("{}", settings.bins)},
-      {"alpha", fmt::format("{}", settings.alpha)}, {"prior", name_of(settings.prior)},
-      {"pooling", name_of(settings.pooling)},       {"monotone", settings.monotone ? "on" : "off"}};
+  std::vector<std::pair<std::string, std::string>> result;
+  CalibrationSettings::settings(settings, [&](const auto& value, const Setting& setting) {
+    result.emplace_back(setting.name, setting_text(value));
+  });
   for (const auto& [name, prior] : settings.node_priors) {
     result.emplace_back("prior of " + name, fmt::format("{}", prior));
   }
@@ -77,7 +74,7 @@ Calibration fit(Device& device, const LabelTree& tree, const CalibrationSettings
                 const metrics::ScoredImages& set, const std::string& source) {
   set.check_values(source);
   require_labels(tree, set.labels, source);
-  check_settings(settings, tree);
+  check_for_tree(settings, tree);
   Calibration calibration;
   calibration.tree = tree;
   calibration.settings = settings;

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/io/settings.h"
 #include "metrics/score_table.h"
 #include "tree/device_tree.h"
 #include "tree/label_tree.h"
@@ -25,11 +26,20 @@ constexpr Names<Prior, 2> names(Prior) {
 struct CalibrationSettings {
   Binning binning = Binning::kQuantile;
   std::int32_t bins = 50;
-  double alpha = 1;  // smoothing, >= 0
+  double alpha = 1;
   Prior prior = Prior::kData;
   std::map<std::string, double> node_priors = {};  // by node, in (0, 1); they win over `prior`
   Pooling pooling = Pooling::kNoisyOr;
   bool monotone = true;
+
+  static void settings(auto& o, auto&& f) {
+    f(o.binning, Setting{"binning", "bins of equal numbers of images (quantile) or of equal width"});
+    f(o.bins, Setting{"bins", "bins of each histogram", between(1, kMaxBins)});
+    f(o.alpha, Setting{"alpha", "smoothing, in images per bin", between(0, 1e9)});
+    f(o.prior, Setting{"prior", "data (how often a node is true) or equal (1/2)"});
+    f(o.pooling, Setting{"pooling", "of leaf scores: noisy-or, sum or max"});
+    f(o.monotone, Setting{"monotone", "confidence never falls as the score rises"});
+  }
 
   // Davis et al. 2019: 10 uniform bins, sums, no smoothing, the data's prior, as it comes.
   static CalibrationSettings paper();

@@ -23,12 +23,14 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // ---- Writing
 Json settings_json(const CalibrationSettings& settings) {
-  Json json = {{"binning", name_of(settings.binning)},
-               {"bins", settings.bins},
-               {"alpha", settings.alpha},
-               {"prior", name_of(settings.prior)},
-               {"pooling", name_of(settings.pooling)},
-               {"monotone", settings.monotone}};
+  Json json;
+  CalibrationSettings::settings(settings, [&]<class T>(const T& value, const Setting& setting) {
+    if constexpr (Named<T>) {
+      json[setting.name] = name_of(value);
+    } else {
+      json[setting.name] = value;
+    }
+  });
   json["node_priors"] = Json(settings.node_priors);
   return json;
 }
@@ -72,6 +74,12 @@ Json choice_json(const ThresholdChoice& choice, const LabelTree& tree) {
   return json;
 }
 
+template <class T>
+constexpr const char* kKind = std::same_as<T, bool>    ? "true or false"
+                              : std::integral<T>       ? "a whole number"
+                              : std::floating_point<T> ? "a number"
+                                                       : "a text";
+
 // ---- Reading: every entry is asked for by name, and an Error says what is missing or of the wrong kind.
 class Reader {
  public:
@@ -87,7 +95,7 @@ class Reader {
   Reader object(const std::string& name) const { return {at(name), fmt::format("{}: '{}'", where_, name)}; }
 
   template <class T>
-  T get(const std::string& name, const char* kind) const {
+  T get(const std::string& name, const char* kind = kKind<T>) const {
     try {
       const T value = at(name).get<T>();
       check(Json(value) == at(name), "{}: '{}' must be {}", where_, name, kind);  // get() also converts
@@ -98,9 +106,9 @@ class Reader {
   }
   template <class E>
   E named(const char* name) const {
-    return parse_name<E>(get<std::string>(name, "a text"), where_);
+    return parse_name<E>(get<std::string>(name), where_);
   }
-  void only(std::initializer_list<const char*> names) const {
+  void only(const std::vector<const char*>& names) const {
     for (const auto& [name, value] : json_->items()) {
       check(std::any_of(names.begin(), names.end(), [&key = name](const char* known) { return key == known; }),
             "{} has the unknown entry '{}'", where_, name);
@@ -114,17 +122,19 @@ class Reader {
 };
 
 CalibrationSettings read_settings(const Reader& json) {
-  json.only({"binning", "bins", "alpha", "prior", "pooling", "monotone", "node_priors"});
   CalibrationSettings settings;
-  settings.binning = json.named<Binning>("binning");
-  settings.bins = json.get<std::int32_t>("bins", "a whole number");
-  settings.alpha = json.get<double>("alpha", "a number");
-  settings.prior = json.named<Prior>("prior");
-  settings.pooling = json.named<Pooling>("pooling");
-  settings.monotone = json.get<bool>("monotone", "true or false");
+  std::vector<const char*> known{"node_priors"};
+  CalibrationSettings::settings(settings, [&](const auto&, const Setting& s) { known.push_back(s.name); });
+  json.only(known);
+  CalibrationSettings::settings(settings, [&]<class T>(T& value, const Setting& setting) {
+    if constexpr (Named<T>) {
+      value = json.named<T>(setting.name);
+    } else {
+      value = json.get<T>(setting.name);
+      check_within(static_cast<double>(value), setting.limits, fmt::format("{}: {}", json.where(), setting.name));
+    }
+  });
   settings.node_priors = json.get<std::map<std::string, double>>("node_priors", "numbers by node");
-  check(settings.bins >= 1 && settings.bins <= kMaxBins, "{}: {} bins; there can be 1 to {}", json.where(),
-        settings.bins, kMaxBins);
   return settings;
 }
 
@@ -161,8 +171,8 @@ void read_node(const Reader& json, std::size_t v, Histograms& h) {
 ThresholdChoice read_choice(const Reader& json, const LabelTree& tree) {
   json.only({"request", "guarantee", "images", "nodes"});
   ThresholdChoice choice;
-  choice.request = parse_threshold_request(json.get<std::string>("request", "a text"));
-  choice.images = json.get<std::int64_t>("images", "a whole number");
+  choice.request = parse_threshold_request(json.get<std::string>("request"));
+  choice.images = json.get<std::int64_t>("images");
   const Reader nodes = json.object("nodes");
   for (const Node& node : tree.nodes()) {
     const Reader entry = nodes.object(node.name);
@@ -172,10 +182,10 @@ ThresholdChoice read_choice(const Reader& json, const LabelTree& tree) {
       const bool always = entry.at("threshold") == "always";
       threshold.threshold = always ? -kInfinity : entry.get<double>("threshold", "a number, \"always\" or null");
     }
-    threshold.images = entry.get<std::int64_t>("images", "a whole number");
-    threshold.reported = entry.get<std::int64_t>("reported", "a whole number");
-    threshold.wrong = entry.get<std::int64_t>("wrong", "a whole number");
-    threshold.p_value = entry.get<double>("p_value", "a number");
+    threshold.images = entry.get<std::int64_t>("images");
+    threshold.reported = entry.get<std::int64_t>("reported");
+    threshold.wrong = entry.get<std::int64_t>("wrong");
+    threshold.p_value = entry.get<double>("p_value");
     choice.nodes.push_back(threshold);
   }
   return choice;
@@ -216,12 +226,12 @@ Calibration read_calibration(const std::filesystem::path& path) {
         json.at("version").dump(), kVersion);
   json.only({"format", "version", "tree", "settings", "fitted_on", "nodes", "thresholds"});
   Calibration calibration;
-  calibration.tree = LabelTree::parse(json.get<std::string>("tree", "a text"), source + ", its tree");
+  calibration.tree = LabelTree::parse(json.get<std::string>("tree"), source + ", its tree");
   calibration.settings = read_settings(json.object("settings"));
   const Reader fitted_on = json.object("fitted_on");
-  calibration.source = fitted_on.get<std::string>("source", "a text");
-  calibration.images = fitted_on.get<std::int64_t>("images", "a whole number");
-  calibration.patients = fitted_on.get<std::int64_t>("patients", "a whole number");
+  calibration.source = fitted_on.get<std::string>("source");
+  calibration.images = fitted_on.get<std::int64_t>("images");
+  calibration.patients = fitted_on.get<std::int64_t>("patients");
   const auto nodes = static_cast<std::size_t>(calibration.tree.size());
   const auto bins = static_cast<std::size_t>(calibration.settings.bins);
   Histograms& h = calibration.histograms;

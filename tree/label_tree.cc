@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <toml++/toml.h>
 #include <algorithm>
 #include <functional>
 #include <map>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "engine/io/file.h"
+#include "engine/io/toml.h"
 #include "kernels/core/error.h"
 
 namespace densetree::tree {
@@ -63,12 +63,7 @@ struct TreeFile {
   std::string source;
   toml::table root;
 
-  TreeFile(std::string_view text, const std::string& from) : source(from) {
-    try {
-      root = toml::parse(text, from);
-    } catch (const toml::parse_error& e) {
-      fail("{}:{}: {}", source, e.source().begin.line, e.description());
-    }
+  TreeFile(std::string_view text, const std::string& from) : source(from), root(parse_toml(text, from)) {
     for (const auto& [key, value] : root) {
       check(key.str() == "labels" || key.str() == "tree", "{}:{}: '{}' is unknown; a tree file has [labels] and [tree]",
             source, key.source().begin.line, key.str());
@@ -236,14 +231,6 @@ class Builder {
   std::map<std::string, std::int32_t> number_;
   std::vector<Node> nodes_;
 };
-
-std::string toml_string(const std::string& text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    quoted += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
-  }
-  return quoted + "\"";
-}
 
 std::string toml_line(const std::string& key, const std::vector<std::string>& values) {
   std::vector<std::string> quoted;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "data/image.h"
 #include "data/labels.h"
 
 namespace densetree::data {
@@ -56,6 +57,11 @@ struct SynthOptions {
   std::uint64_t seed = 1;
   int threads = 0;                          // 0: all cores
   const std::atomic<bool>* stop = nullptr;  // when it turns true, the images being drawn are saved and that is it
+
+  static void settings(auto& o, auto&& f) {
+    f(o.count, Setting{"count", "how many images", between(1, 1e7)});
+    f(o.size, Setting{"size", "side of the images in pixels", between(1, kMaxImageSide)});
+  }
 };
 
 struct SynthResult {

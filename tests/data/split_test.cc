@@ -65,9 +65,10 @@ TEST(Split, DependsOnPatientsAndSeedOnly) {
 TEST(Split, RefusesWhatCannotBeSplit) {
   SplitOptions options;
   options.test_fraction = 1;
-  expect_contains(error_of([&] { split_by_patient(table_of(9, 1), options); }), "test fraction is 1");
+  expect_contains(error_of([&] { split_by_patient(table_of(9, 1), options); }),
+                  "test-fraction is 1; it must be at least 0 and below 1");
   options.test_fraction = 0.2, options.val_fraction = -0.1;
-  expect_contains(error_of([&] { split_by_patient(table_of(9, 1), options); }), "validation fraction is -0.1");
+  expect_contains(error_of([&] { split_by_patient(table_of(9, 1), options); }), "val-fraction is -0.1");
   options.val_fraction = std::nan("");
   EXPECT_THROW(split_by_patient(table_of(9, 1), options), Error);
   expect_contains(error_of([&] { split_by_patient(table_of(2, 4), {}); }), "2 patients are too few");

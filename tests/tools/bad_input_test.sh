@@ -16,7 +16,8 @@ runs 0 train --help
 
 # Values.
 fails "unknown" "${train[@]}" --out "$work/x" --device nonsense
-fails "densenet121" train --device cpu --data "$work/data" --out "$work/x" --arch densenet12
+runs 2 train --device cpu --data "$work/data" --out "$work/x" --arch densenet12
+says "--arch: architecture 'densenet12' is unknown; use densenet121, "
 fails "--batch-size" "${train[@]}" --out "$work/x" --batch-size 4000
 fails "too small" "${train[@]}" --out "$work/x" --image-size 2
 absent "$work/x"

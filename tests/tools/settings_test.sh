@@ -43,10 +43,10 @@ refuses '[train]\nlr = [0.01, 0.02]' "settings.toml:2: 'lr' takes one value, not
 refuses '[train]\nlr = 1979-05-27' "'lr' must be a text, a number, true or false"
 refuses '[train]\nlr = "fast"' "settings.toml:2: "
 refuses '[train]\nlr = 0.1\npatience = 1.5' "settings.toml:3: "
-refuses '[train]\nbatch-norm = "nonsense"' "settings.toml:2: --batch-norm: nonsense not in"
+refuses '[train]\nbatch-norm = "nonsense"' "settings.toml:2: --batch-norm is 'nonsense'; it must be auto, plain, factored or fused"
 refuses '[train]\nresume = 3' "settings.toml:2: 'resume' is 3; it must be true or false"
 refuses '[eval]\nconfidence = [0.5, "x"]' "settings.toml:2: "
-refuses 'seed = -1' "settings.toml:1: --seed: a seed is a whole number"
+refuses 'seed = -1' "settings.toml:1: --seed is '-1'; it must be a whole number, 0 or more"
 refuses '[prepare]\njobs = 100000' "settings.toml:2: --jobs: 100000 threads"
 refuses '[train.deeper]\nlr = 0.01' "[train] has no setting 'deeper'"
 
@@ -60,7 +60,7 @@ runs 0 "${common[@]}" "${train[@]}" --data "$work/data # \\ \"x\"" --image-size 
 runs 0 "${common[@]}" train --resume --data "$work/data # \\ \"x\"" --out "$work/odd" --epochs 2
 for seed in '"x"' 1.5 -1; do
   sed -i "s/^seed = .*/seed = $seed/" "$work/run/config.toml"
-  fails "a seed is a whole number" "${common[@]}" train --resume --data "$work/data" --out "$work/run"
+  fails "config.toml:2: seed is '${seed//\"/}'; it must be a whole number, 0 or more" "${common[@]}" train --resume --data "$work/data" --out "$work/run"
 done
 grep -q '^2,' "$work/odd/metrics.csv" || fail "a run with an odd path is not resumed"
 
@@ -73,7 +73,7 @@ for seed in 0 9223372036854775807; do
 done
 for seed in -1 9223372036854775808 18446744073709551615 1.5 x; do
   runs 2 --seed=$seed "${train[@]}" --out "$work/never"
-  says "a seed is a whole number from 0 to 9223372036854775807, not $seed"
+  says "--seed is '$seed'; it must be a whole number"
   runs 2 prepare --images "$work/drawn/images" --labels "$work/drawn/Data_Entry_2017.csv" --out "$work/never" --split-seed=$seed
 done
 absent "$work/never"

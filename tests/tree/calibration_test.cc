@@ -100,7 +100,7 @@ TEST_F(CalibrationTest, RefusesAnythingItWouldNotHaveWritten) {
   expect_refused("\"version\": 1", "\"version\": 2", "is of version 2");
   expect_refused("densetree calibration", "something", "is no calibration");
   expect_refused("{", "", "is no JSON");
-  expect_refused("\"bins\": 5", "\"bins\": 0", "there can be 1 to");
+  expect_refused("\"bins\": 5", "\"bins\": 0", "bins is 0; it must be 1 to 1024");
   expect_refused("\"bins\": 5", "\"bins\": 5.5", "'bins' must be a whole number");
   expect_refused("\"bins\": 5", "\"bims\": 5", "has the unknown entry 'bims'");
   expect_refused("\"quantile\"", "\"quartile\"", "binning 'quartile' is unknown; use quantile or uniform");
@@ -127,10 +127,10 @@ TEST_F(CalibrationTest, RefusesBadSettingsAndSets) {
       EXPECT_NE(std::string(error.what()).find(wanted), std::string::npos) << error.what();
     }
   };
-  refused({.bins = 0}, small_set(), "0 bins");
-  refused({.bins = kMaxBins + 1}, small_set(), "bins; there can be");
+  refused({.bins = 0}, small_set(), "bins is 0; it must be 1 to 1024");
+  refused({.bins = kMaxBins + 1}, small_set(), "bins is 1025");
   refused({.alpha = -1}, small_set(), "alpha is -1");
-  refused({.alpha = 1e300}, small_set(), "alpha is 1e+300; it must be from 0 to 1000000000 images");
+  refused({.alpha = 1e300}, small_set(), "alpha is 1e+300; it must be 0 to 1000000000");
   refused({.alpha = std::numeric_limits<double>::quiet_NaN()}, small_set(), "alpha");
   refused({.node_priors = {{"Nobody", 0.5}}}, small_set(), "'Nobody', which is no node");
   refused({.node_priors = {{"Root", 1.0}}}, small_set(), "between 0 and 1");
