@@ -1,6 +1,7 @@
 // The label tree and its metrics over as many images, patients and labels as ChestX-ray14 has: calibration, posteriors,
 // answers, ranking, AUROC, and the bootstrap over patients. compare_tree.py runs it beside NumPy and scikit-learn.
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
 #include <cmath>
 #include <limits>
@@ -84,7 +85,7 @@ void run(const TreeSettings& s) {
     });
     register_tree("answers", [&](auto& tree, auto&, auto& posteriors) {
       const std::vector<double> thresholds(posteriors.nodes, 0.5);
-      benchmark::DoNotOptimize(tree.answer(posteriors, thresholds).frontier.values.data());
+      benchmark::DoNotOptimize(tree.answering(posteriors).at(thresholds).frontier.values.data());
     });
   }
   benchmark::RegisterBenchmark(("auroc/" + shape).c_str(), [&](benchmark::State& state) {

@@ -1,5 +1,5 @@
-// XXH64 (Yann Collet), a 64-bit checksum fast enough for gigabytes; `xxhsum -H64` prints the same.
-// It finds damage, not forgery.
+// XXH64 of xxHash, a 64-bit checksum fast enough for gigabytes; `xxhsum -H64` prints the same. It finds damage, not
+// forgery.
 #pragma once
 
 #include <cstddef>

@@ -19,7 +19,7 @@ namespace {
 constexpr std::int64_t kMaxEpochs = std::int64_t{1} << 32;
 
 struct Slot {
-  std::shared_ptr<std::uint8_t> pixels;
+  std::vector<std::uint8_t> pixels;
   std::vector<float> targets;
   std::vector<ImageTransform> transforms;
   std::vector<std::int64_t> rows;
@@ -33,7 +33,6 @@ void validate(const Dataset& dataset, std::int64_t label_count, const std::vecto
   check(options.batch_size >= 1, "batch size is {}; it must be at least 1", options.batch_size);
   check(options.output_size >= 1, "image size is {}; it must be at least 1", options.output_size);
   check(options.workers >= 1, "loader workers: {}; at least 1 is needed", options.workers);
-  check(options.queue_depth >= 1, "loader queue depth is {}; it must be at least 1", options.queue_depth);
   check(label_count >= 1, "{} labels; at least 1 is needed", label_count);
   options.augment.validate();
   const auto count = static_cast<std::int64_t>(rows.size());
@@ -46,8 +45,9 @@ void validate(const Dataset& dataset, std::int64_t label_count, const std::vecto
   }
 }
 
-std::shared_ptr<std::uint8_t> from_heap(std::size_t bytes) {
-  return {new std::uint8_t[bytes](), std::default_delete<std::uint8_t[]>()};
+// Batches that lie ready or are being made: enough that no worker waits for another.
+int queue_depth(const LoaderOptions& options) {
+  return std::max(3, options.workers);
 }
 
 }  // namespace
@@ -71,7 +71,7 @@ class Loader::Impl {
         targets_(std::move(targets)),
         label_count_(label_count),
         order_(std::move(rows)),
-        slots_(static_cast<std::size_t>(options.queue_depth) + 1) {
+        slots_(static_cast<std::size_t>(queue_depth(options)) + 1) {
     for (Slot& slot : slots_) {
       make_buffers(slot);
     }
@@ -142,9 +142,9 @@ class Loader::Impl {
   void make_buffers(Slot& slot) {
     const auto n = static_cast<std::size_t>(options_.batch_size), labels = static_cast<std::size_t>(label_count_);
     const auto bytes = n * static_cast<std::size_t>(dataset_.image_size() * dataset_.image_size());
-    slot.pixels = options_.allocate ? options_.allocate(bytes) : from_heap(bytes);
+    slot.pixels.resize(bytes);
     slot.targets.resize(n * labels), slot.transforms.resize(n), slot.rows.resize(n);
-    slot.batch.pixels = {slot.pixels.get(), bytes};
+    slot.batch.pixels = slot.pixels;
     slot.batch.targets = slot.targets, slot.batch.transforms = slot.transforms, slot.batch.rows = slot.rows;
   }
 
@@ -191,7 +191,7 @@ class Loader::Impl {
 
   void fill_image(Slot& slot, std::size_t i, std::int64_t row, std::int64_t epoch) {
     const std::span<const std::uint8_t> pixels = dataset_.pixels(row);
-    std::memcpy(slot.pixels.get() + i * pixels.size(), pixels.data(), pixels.size());
+    std::memcpy(slot.pixels.data() + i * pixels.size(), pixels.data(), pixels.size());
     targets_(row, targets_of(slot, i));
     slot.transforms[i] =
         augment_transform(options_.augment, options_.seed, static_cast<std::uint32_t>(epoch),
@@ -201,7 +201,7 @@ class Loader::Impl {
 
   void clear_image(Slot& slot, std::size_t i) {
     const auto bytes = static_cast<std::size_t>(dataset_.image_size() * dataset_.image_size());
-    std::memset(slot.pixels.get() + i * bytes, 0, bytes);
+    std::memset(slot.pixels.data() + i * bytes, 0, bytes);
     std::ranges::fill(targets_of(slot, i), 0.0f);
     slot.transforms[i] = resize_transform(dataset_.image_size(), options_.output_size);
     slot.rows[i] = -1;

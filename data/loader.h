@@ -27,10 +27,7 @@ struct LoaderOptions {
   bool shuffle = false;    // a new order every epoch
   bool drop_last = false;  // leave the remainder of an epoch out
   int workers = 1;         // threads, at least 1
-  int queue_depth = 3;     // batches that may lie ready; at least 1
   AugmentOptions augment{.enabled = false};
-  // Memory of the batches' pixels, for instance pinned for a GPU. Default: the heap. Must throw where it has none.
-  std::function<std::shared_ptr<std::uint8_t>(std::size_t bytes)> allocate;
 };
 
 // Row i of each array belongs to image i. Beyond `count`, up to the batch size, rows are zero, transforms plain and

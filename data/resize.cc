@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/core/error.h"
+#include "kernels/core/integer.h"
 
 namespace densetree::data {
 namespace {
@@ -25,7 +26,7 @@ std::vector<Span> spans(std::int64_t length, std::int64_t side, std::int64_t siz
   std::vector<Span> all(static_cast<std::size_t>(size));
   for (std::int64_t i = 0; i < size; ++i) {
     const std::int64_t first = std::clamp<std::int64_t>(i * side / size - offset, 0, length);
-    const std::int64_t last = std::clamp<std::int64_t>(((i + 1) * side + size - 1) / size - offset, 0, length);
+    const std::int64_t last = std::clamp<std::int64_t>(quotient_up((i + 1) * side, size) - offset, 0, length);
     Span& span = all[static_cast<std::size_t>(i)];
     span.first = static_cast<std::size_t>(first), span.last = static_cast<std::size_t>(last);
     if (first < last) span.head = overlap(i, first);

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "kernels/core/error.h"
+#include "kernels/core/integer.h"
 #include "kernels/core/philox.h"
 
 namespace densetree::metrics {
@@ -146,7 +147,7 @@ std::vector<std::uint8_t> draw_weights(std::uint64_t seed, std::size_t block, st
 std::vector<DrawMetrics> bootstrap(std::span<const Ranking> rankings, std::span<const double> scores,
                                    std::span<const float> targets, std::span<const std::uint32_t> patients,
                                    std::size_t patient_count, std::size_t draws, std::uint64_t seed, int threads) {
-  const std::size_t labels = rankings.size(), blocks = (draws + kLanes - 1) / kLanes;
+  const std::size_t labels = rankings.size(), blocks = quotient_up(draws, kLanes);
   check(scores.size() == patients.size() * labels && targets.size() == scores.size(),
         "bootstrap: {} scores and {} targets for {} images of {} labels", scores.size(), targets.size(),
         patients.size(), labels);
@@ -159,8 +160,7 @@ std::vector<DrawMetrics> bootstrap(std::span<const Ranking> rankings, std::span<
   }
   const PatientMisses misses = misses_by_patient(scores, targets, patients, patient_count, labels);
   std::vector<DrawMetrics> result(blocks * kLanes * labels);
-  const int count = threads > 0 ? threads : omp_get_max_threads();
-#pragma omp parallel for schedule(dynamic) num_threads(count)
+#pragma omp parallel for schedule(dynamic) num_threads(threads > 0 ? threads : omp_get_max_threads())
   for (std::size_t block = 0; block < blocks; ++block) {
     const std::vector<std::uint8_t> weights = draw_weights(seed, block, patient_count);
     const auto out = std::span(result).subspan(block * kLanes * labels, kLanes * labels);

@@ -38,8 +38,7 @@ std::vector<Ranking> evaluate_labels(const ScoredImages& set, const EvaluationOp
   const std::size_t labels = set.labels.size();
   std::vector<Ranking> rankings(labels);
   evaluation.labels.resize(labels);
-  const int threads = options.threads > 0 ? options.threads : omp_get_max_threads();
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(options.threads > 0 ? options.threads : omp_get_max_threads())
   for (std::size_t label = 0; label < labels; ++label) {
     rankings[label] = rank(column(set.scores, label, labels), column(set.targets, label, labels));
     evaluation.labels[label] = evaluate_label(set, label, rankings[label], options.curve_points);

@@ -163,8 +163,7 @@ bool Trainer::train_epoch(Requests& requests) {
                         .shuffle = true,
                         .drop_last = true,
                         .workers = options_.workers,
-                        .augment = options_.augment,
-                        .allocate = {}};
+                        .augment = options_.augment};
   data::Loader loader(dataset_, options_.labels, train_rows_, o);
   loader.start(progress_.epoch, progress_.batch);
   first_batch_ = progress_.batch;

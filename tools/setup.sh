@@ -11,7 +11,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build
   libdnnl-dev                                              # convolutions on the CPU
-  libpng-dev libjpeg-dev zlib1g-dev                        # images, gzipped tables
+  libpng-dev libjpeg-dev zlib1g-dev libxxhash-dev          # images, gzipped tables, checksums
   nlohmann-json3-dev libtomlplusplus-dev libcli11-dev      # JSON, settings, command line
   libfmt-dev                                               # text
   libgtest-dev libbenchmark-dev                            # tests, benchmarks
@@ -56,7 +56,7 @@ esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   fail "this script knows Debian and Ubuntu only. Install a C++20 compiler, CMake 3.22, Ninja, oneDNN 2.6 or later, libpng," \
-    "libjpeg, zlib, nlohmann-json, toml++, CLI11, fmt, GoogleTest and Google Benchmark, then build with" \
+    "libjpeg, zlib, xxHash, nlohmann-json, toml++, CLI11, fmt, GoogleTest and Google Benchmark, then build with" \
     "'cmake --preset release && cmake --build --preset release'."
 fi
 

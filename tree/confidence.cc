@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "kernels/core/error.h"
+#include "kernels/core/integer.h"
 #include "kernels/core/tree_types.h"
 #include "metrics/ranking.h"
 
@@ -224,7 +225,7 @@ class BlockCounter {
 
 Counts count_all(const Inputs& in, int threads) {
   Counts total(in.tree);
-  const std::size_t blocks = (in.posterior.images + kBlock - 1) / kBlock;
+  const std::size_t blocks = quotient_up(in.posterior.images, kBlock);
 #pragma omp parallel num_threads(threads)
   {
     BlockCounter counter(in);

@@ -32,23 +32,6 @@ std::vector<std::int32_t> leaf_lists(const LabelTree& tree) {
   return result;
 }
 
-// An input of the host where the device can read it: in place, or uploaded.
-template <class T>
-class Input {
- public:
-  Input(Device& device, const TreeOperations& operations, std::span<const T> values) : data_(values.data()) {
-    if (!operations.reads_host_memory()) {
-      uploaded_.emplace(device, values);
-      data_ = uploaded_->data();
-    }
-  }
-  const T* data() const { return data_; }
-
- private:
-  const T* data_;
-  std::optional<DeviceArray<T>> uploaded_;
-};
-
 }  // namespace
 
 DeviceTree::DeviceTree(Device& device, const LabelTree& tree, Pooling pooling)
@@ -76,7 +59,7 @@ DeviceArray<double> DeviceTree::pool_on_device(std::span<const double> scores) {
     fail("the score of label {} of image {} is {}; a score is a number from 0 to 1", (wrong - scores.begin()) % leaves_,
          (wrong - scores.begin()) / leaves_, *wrong);
   }
-  const Input<double> leaf_scores(device_, *operations_, scores);
+  const DeviceInput<double> leaf_scores(device_, *operations_, scores);
   DeviceArray<double> pooled(device_, images * static_cast<std::size_t>(nodes_));
   operations_->pool_scores(topology_, pooling_, leaf_scores.data(), static_cast<std::int64_t>(images), pooled.data());
   device_.synchronize();  // before leaf_scores is released
@@ -85,7 +68,7 @@ DeviceArray<double> DeviceTree::pool_on_device(std::span<const double> scores) {
 
 DeviceArray<std::uint8_t> DeviceTree::truths_on_device(std::span<const float> targets) {
   const std::size_t images = images_of(targets.size());
-  const Input<float> leaf_truths(device_, *operations_, targets);
+  const DeviceInput<float> leaf_truths(device_, *operations_, targets);
   DeviceArray<std::uint8_t> truths(device_, images * static_cast<std::size_t>(nodes_));
   operations_->pool_truths(topology_, leaf_truths.data(), static_cast<std::int64_t>(images), truths.data());
   device_.synchronize();
@@ -149,20 +132,27 @@ NodeTable<double> DeviceTree::posteriors(std::span<const double> scores, const H
   return table;
 }
 
-Answers DeviceTree::answer(const NodeTable<double>& posteriors, std::span<const double> thresholds) {
-  const auto nodes = static_cast<std::size_t>(nodes_), leaves = static_cast<std::size_t>(leaves_);
-  check(posteriors.nodes == nodes && thresholds.size() == nodes && posteriors.images > 0,
-        "posteriors of {} nodes and {} images, {} thresholds; the tree has {} nodes", posteriors.nodes,
-        posteriors.images, thresholds.size(), nodes_);
-  const auto images = static_cast<std::int64_t>(posteriors.images);
-  const Input<double> values(device_, *operations_, posteriors.values), limits(device_, *operations_, thresholds);
-  const DeviceArray<std::int32_t> climb(device_, leaves * posteriors.images);
-  const DeviceArray<std::uint8_t> frontier(device_, nodes * posteriors.images);
-  operations_->climb(topology_, values.data(), limits.data(), images, climb.data());
-  operations_->frontier(topology_, values.data(), limits.data(), images, frontier.data());
-  Answers answers{{leaves, posteriors.images}, {nodes, posteriors.images}};
-  climb.read(answers.climb.values);
-  frontier.read(answers.frontier.values);
+DeviceTree::Answering::Answering(DeviceTree& tree, const NodeTable<double>& posteriors)
+    : tree_(tree),
+      images_(posteriors.images),
+      posteriors_(tree.device_, *tree.operations_, posteriors.values),
+      climb_(tree.device_, static_cast<std::size_t>(tree.leaves_) * std::max<std::size_t>(images_, 1)),
+      frontier_(tree.device_, static_cast<std::size_t>(tree.nodes_) * std::max<std::size_t>(images_, 1)) {
+  check(posteriors.nodes == static_cast<std::size_t>(tree.nodes_) && images_ > 0,
+        "posteriors of {} nodes and {} images; the tree has {} nodes", posteriors.nodes, images_, tree.nodes_);
+}
+
+Answers DeviceTree::Answering::at(std::span<const double> thresholds) const {
+  const auto nodes = static_cast<std::size_t>(tree_.nodes_), leaves = static_cast<std::size_t>(tree_.leaves_);
+  check(thresholds.size() == nodes, "{} thresholds; the tree has {} nodes", thresholds.size(), nodes);
+  TreeOperations& operations = *tree_.operations_;
+  const DeviceInput<double> limits(tree_.device_, operations, thresholds);
+  const auto images = static_cast<std::int64_t>(images_);
+  operations.climb(tree_.topology_, posteriors_.data(), limits.data(), images, climb_.data());
+  operations.frontier(tree_.topology_, posteriors_.data(), limits.data(), images, frontier_.data());
+  Answers answers{{leaves, images_}, {nodes, images_}};
+  climb_.read(answers.climb.values);
+  frontier_.read(answers.frontier.values);
   return answers;
 }
 

@@ -33,8 +33,42 @@ struct FitSettings {
   std::vector<double> priors;  // [V], NaN: the share of true images
 };
 
+// An input of the host where the device can read it: in place, or uploaded.
+template <class T>
+class DeviceInput {
+ public:
+  DeviceInput(Device& device, const TreeOperations& operations, std::span<const T> values) : data_(values.data()) {
+    if (!operations.reads_host_memory()) {
+      uploaded_.emplace(device, values);
+      data_ = uploaded_->data();
+    }
+  }
+  const T* data() const { return data_; }
+
+ private:
+  const T* data_;
+  std::optional<DeviceArray<T>> uploaded_;
+};
+
 class DeviceTree {
  public:
+  // Answers from the posteriors of some images, which lie on the device for all thresholds that are tried. Lives no
+  // longer than the tree and the posteriors.
+  class Answering {
+   public:
+    Answers at(std::span<const double> thresholds) const;  // [V]
+
+   private:
+    friend class DeviceTree;
+    Answering(DeviceTree& tree, const NodeTable<double>& posteriors);
+
+    DeviceTree& tree_;
+    std::size_t images_;
+    DeviceInput<double> posteriors_;
+    DeviceArray<std::int32_t> climb_;
+    DeviceArray<std::uint8_t> frontier_;
+  };
+
   DeviceTree(Device& device, const LabelTree& tree, Pooling pooling);
 
   // scores: (N, L) in [0, 1]; targets: (N, L) of 1, 0 or NaN. N >= 1.
@@ -43,8 +77,7 @@ class DeviceTree {
   // Everything from scores to posteriors; no table of the size of the data leaves the device.
   Histograms fit(std::span<const double> scores, std::span<const float> targets, const FitSettings& settings);
   NodeTable<double> posteriors(std::span<const double> scores, const Histograms& histograms);
-  // thresholds: [V].
-  Answers answer(const NodeTable<double>& posteriors, std::span<const double> thresholds);
+  Answering answering(const NodeTable<double>& posteriors) { return {*this, posteriors}; }
 
  private:
   DeviceArray<double> pool_on_device(std::span<const double> scores);

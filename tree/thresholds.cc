@@ -303,8 +303,7 @@ ThresholdChoice choose_thresholds(const ThresholdRequest& request, const Confide
     return choice;
   }
   choice.nodes.resize(nodes);
-  const int count = threads > 0 ? threads : omp_get_max_threads();
-#pragma omp parallel for schedule(dynamic) num_threads(count)
+#pragma omp parallel for schedule(dynamic) num_threads(threads > 0 ? threads : omp_get_max_threads())
   for (std::size_t node = 0; node < nodes; ++node) {
     choice.nodes[node] = request.kind == Guarantee::kMiss ? limit_misses(chosen, node, request.target)
                                                           : certify(fitted, chosen, node, 1 - request.target,

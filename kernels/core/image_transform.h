@@ -11,6 +11,7 @@ struct ImageTransform {
   float xx = 1, xy = 0, x0 = 0;
   float yx = 0, yy = 1, y0 = 0;
   float contrast = 1;
+  bool operator==(const ImageTransform&) const = default;
 };
 inline constexpr int kInputChannels = 3;
 struct InputNormalization {  // ImageNet's, as torchvision documents it

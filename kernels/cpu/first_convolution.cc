@@ -10,14 +10,15 @@
 
 #include "kernels/core/pieces.h"
 #include "kernels/cpu/convolutions.h"
-#include "kernels/cpu/lanes.h"
+#include "kernels/cpu/simd.h"
 
 namespace densetree::cpu {
 namespace {
 
 constexpr int kPixels = 8;  // output pixels computed at once
 constexpr int kPart = 8;    // channels in one vector
-using Doubles = Double8;    // kPart of them
+using V = Simd<kPart>;
+using Doubles = V::Double;
 
 // T is what activations are made of.
 template <class T>
@@ -114,8 +115,7 @@ class FirstConvolution final : public Kernel {
       }
       for (int p = 0; p < std::min<std::int64_t>(kPixels, width - begin); ++p) {
         for (int part = 0; part < kParts; ++part) {
-          Group<kPart>::store(__builtin_convertvector(sums[p][part], Float8),
-                              to + ((begin + p) * kParts + part) * kPart);
+          V::store(V::narrow(sums[p][part]), to + ((begin + p) * kParts + part) * kPart);
         }
       }
     }

@@ -106,7 +106,7 @@ class FusedForward final : public TiledKernel<T, P> {
         const P* inside = z + tiling_.halo * (tiling_.stride() + kGroup);
         for (std::int64_t r = 0; r < tile.rows; ++r, to += tile.width * kGroup, inside += tiling_.stride()) {
           for (std::int64_t p = 0; p < tile.width * kGroup; p += kGroup) {
-            store(load(inside + p), to + p);
+            V::store(V::load(inside + p), to + p);
           }
         }
       }

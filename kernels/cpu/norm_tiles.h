@@ -8,6 +8,8 @@
 // packed, and ∂L/∂z are fp32.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -76,7 +78,7 @@ void cut(const T* from, const Tiling& tiling, const Tile& tile, P* to, const F& 
     const T* row = from + r * tiling.width * kGroup;
     P* inside = to + halo * kGroup;
     for (std::int64_t p = 0; p < tile.width * kGroup; p += kGroup) {
-      store(as<T>(f(load(row + p))), inside + p);
+      V::store(as<T>(f(V::load(row + p))), inside + p);
     }
     std::fill_n(to + padded - halo * kGroup, halo * kGroup, P{});
   }
@@ -109,7 +111,7 @@ struct Folded {
   const float *mean, *scale, *shift, *gamma;
 
   AffineOf<Vector> at(std::int64_t channel) const {
-    return {load(mean + channel), load(scale + channel), load(shift + channel), load(gamma + channel)};
+    return {V::load(mean + channel), V::load(scale + channel), V::load(shift + channel), V::load(gamma + channel)};
   }
 };
 

@@ -8,10 +8,6 @@
 // the same loops over half as many 32-bit elements.
 #pragma once
 
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
-
 #include <array>
 #include <bit>
 #include <cstdint>
@@ -19,6 +15,8 @@
 #include <utility>
 
 #include "kernels/core/bfloat16.h"
+#include "kernels/core/integer.h"
+#include "kernels/cpu/simd.h"
 
 namespace densetree::cpu {
 
@@ -43,59 +41,17 @@ inline constexpr int kOutputs = 1;
 #endif
 inline constexpr int kPair = 2;  // vectors of sums beside each other
 
-inline constexpr int kVectorBytes = (kLanes > 0 ? kLanes : 1) * 4;
-typedef float Vector __attribute__((vector_size(kVectorBytes)));
-typedef float VectorInMemory __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
-typedef std::uint32_t Pairs __attribute__((vector_size(kVectorBytes)));  // two bf16 each
-typedef std::uint32_t PairsInMemory __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+// Registers; without AVX2 nothing here runs, and any width compiles.
+using V = Simd<kLanes == 0 ? 8 : kLanes>;
+using Vector = V::Float;
+using Pairs = V::Bits;  // two bf16 each
 typedef std::uint32_t PairInMemory __attribute__((may_alias));
-typedef std::uint16_t Shorts __attribute__((vector_size(kVectorBytes / 2)));
-typedef std::uint16_t ShortsInMemory __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
-
-inline Vector load(const float* from) {
-  return *reinterpret_cast<const VectorInMemory*>(from);
-}
-inline void store(Vector value, float* to) {
-  *reinterpret_cast<VectorInMemory*>(to) = value;
-}
-
-// The bits of bf16, each in the lower half of a lane. By name: see lanes.h.
-inline Pairs load_bits(const BFloat16* from) {
-  const auto bits = *reinterpret_cast<const ShortsInMemory*>(from);
-#ifdef __AVX512F__
-  return reinterpret_cast<Pairs>(_mm512_maskz_cvtepu16_epi32(0xFFFF, reinterpret_cast<__m256i>(bits)));
-#else
-  return __builtin_convertvector(bits, Pairs);
-#endif
-}
-// The bits of the nearest bf16 in the upper half of each lane, and zeros below.
-inline Pairs rounded_bits(Vector value) {
-  const auto bits = reinterpret_cast<Pairs>(value);
-  const Pairs nearest = bits + 0x7FFF + (bits >> 16 & 1);
-  return (value != value ? bits | 0x400000 : nearest) & 0xFFFF0000;
-}
-inline Vector load(const BFloat16* from) {
-  return reinterpret_cast<Vector>(load_bits(from) << 16);
-}
-inline void store(Vector value, BFloat16* to) {
-#ifdef __AVX512BF16__
-  const auto rounded = reinterpret_cast<Shorts>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(value)));
-#else
-  const Pairs bits = rounded_bits(value) >> 16;
-#ifdef __AVX512F__
-  const auto rounded = reinterpret_cast<Shorts>(_mm512_maskz_cvtepi32_epi16(0xFFFF, reinterpret_cast<__m512i>(bits)));
-#else
-  const auto rounded = __builtin_convertvector(bits, Shorts);
-#endif
-#endif
-  *reinterpret_cast<ShortsInMemory*>(to) = rounded;
-}
 
 // Numbers as a T holds them.
 template <class T>
 Vector as(Vector value) {
   if constexpr (std::is_same_v<T, BFloat16>) {
-    return reinterpret_cast<Vector>(rounded_bits(value));
+    return reinterpret_cast<Vector>(V::nearest_bits(value));
   } else {
     return value;
   }
@@ -109,7 +65,7 @@ template <>
 struct Numbers<float> {
   static constexpr int kDepth = 1;
   using Lanes = Vector;
-  static Lanes load(const float* from) { return cpu::load(from); }
+  static Lanes load(const float* from) { return V::load(from); }
   static void add_product(Vector& sum, Lanes a, const float* b) { sum += a * *b; }
 };
 
@@ -117,7 +73,7 @@ template <>
 struct Numbers<BFloat16> {
   static constexpr int kDepth = 2;
   using Lanes = Pairs;
-  static Lanes load(const BFloat16* from) { return *reinterpret_cast<const PairsInMemory*>(from); }
+  static Lanes load(const BFloat16* from) { return V::load_pairs(from); }
   static void add_product(Vector& sum, Lanes a, const BFloat16* b) {
     const std::uint32_t pair = *reinterpret_cast<const PairInMemory*>(b);
 #ifdef __AVX512BF16__
@@ -170,7 +126,7 @@ void sum_over_channels(const std::array<const T*, kRuns>& x, Slabs slabs, const 
   for (int run = 0; run < kRuns; ++run) {
     for (int row = 0; row < kRows; ++row) {
       for (int v = 0; v < kVectors; ++v) {
-        store(sums[run][row][v], y[run] + row * kLanes + v * vector_stride);
+        V::store(sums[run][row][v], y[run] + row * kLanes + v * vector_stride);
       }
     }
   }
@@ -189,9 +145,9 @@ inline void pair_pixels(const BFloat16* from, const Rows& rows, std::int64_t fir
   for (std::int64_t row = 0; row < rows.rows; ++row, from += rows.stride, to += to_stride) {
     for (std::int64_t i = 0; i < groups; ++i) {
       const std::int64_t pixel = first + 2 * i;
-      const Pairs low = pixel < rows.width ? load_bits(from + pixel * kLanes) : Pairs{};
-      const Pairs high = pixel + 1 < rows.width ? load_bits(from + (pixel + 1) * kLanes) : Pairs{};
-      *reinterpret_cast<PairsInMemory*>(to + i * 2 * kLanes) = low | high << 16;
+      const Pairs low = pixel < rows.width ? V::load_bits(from + pixel * kLanes) : Pairs{};
+      const Pairs high = pixel + 1 < rows.width ? V::load_bits(from + (pixel + 1) * kLanes) : Pairs{};
+      V::store_pairs(low | high << 16, to + i * 2 * kLanes);
     }
   }
 }
@@ -207,7 +163,7 @@ void sum_over_pixels(const T* dy, std::int64_t dy_stride, const T* z, const Rows
   Vector sums[kOutputs][kVectors];
   for (int o = 0; o < kOutputs; ++o) {
     for (int v = 0; v < kVectors; ++v) {
-      sums[o][v] = load(dw + (o * kVectors + v) * kLanes);
+      sums[o][v] = V::load(dw + (o * kVectors + v) * kLanes);
     }
   }
   for (std::int64_t row = 0; row < rows.rows; ++row) {
@@ -228,7 +184,7 @@ void sum_over_pixels(const T* dy, std::int64_t dy_stride, const T* z, const Rows
   }
   for (int o = 0; o < kOutputs; ++o) {
     for (int v = 0; v < kVectors; ++v) {
-      store(sums[o][v], dw + (o * kVectors + v) * kLanes);
+      V::store(sums[o][v], dw + (o * kVectors + v) * kLanes);
     }
   }
 }
@@ -244,7 +200,7 @@ class Ahead {
         vectors_(vectors),
         stride_(vector_stride * sizeof(T)),
         bytes_(pixels * kLanes * sizeof(T)),
-        piece_((vectors * ((bytes_ + kLine - 1) / kLine) + steps - 1) / steps),
+        piece_(quotient_up(vectors * quotient_up(bytes_, kLine), steps)),
         written_(written) {}
   Ahead() = default;
 

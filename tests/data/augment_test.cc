@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <numbers>
 
 #include "kernels/functors/image.h"
@@ -12,22 +11,18 @@
 namespace densetree::data {
 namespace {
 
-bool same(const ImageTransform& a, const ImageTransform& b) {
-  return std::memcmp(&a, &b, sizeof a) == 0;
-}
-
 TEST(Augment, DependsOnSeedEpochAndImageAlone) {
   const AugmentOptions options;
   const ImageTransform t = augment_transform(options, 1, 2, 3, 256, 224);
-  EXPECT_TRUE(same(t, augment_transform(options, 1, 2, 3, 256, 224)));
-  EXPECT_FALSE(same(t, augment_transform(options, 2, 2, 3, 256, 224)));
-  EXPECT_FALSE(same(t, augment_transform(options, 1, 3, 3, 256, 224)));
-  EXPECT_FALSE(same(t, augment_transform(options, 1, 2, 4, 256, 224)));
+  EXPECT_EQ(t, augment_transform(options, 1, 2, 3, 256, 224));
+  EXPECT_NE(t, augment_transform(options, 2, 2, 3, 256, 224));
+  EXPECT_NE(t, augment_transform(options, 1, 3, 3, 256, 224));
+  EXPECT_NE(t, augment_transform(options, 1, 2, 4, 256, 224));
 }
 
 TEST(Augment, OffIsAPlainResize) {
   const AugmentOptions off{.enabled = false};
-  EXPECT_TRUE(same(augment_transform(off, 1, 0, 0, 256, 224), resize_transform(256, 224)));
+  EXPECT_EQ(augment_transform(off, 1, 0, 0, 256, 224), resize_transform(256, 224));
 }
 
 TEST(Augment, StaysWithinItsRangesAndFillsThem) {

@@ -43,7 +43,7 @@ double reference(const HeatMap& map, double x, double y) {
   double sum = 0;
   for (int row = 0; row < map.height; ++row) {
     for (int column = 0; column < map.width; ++column) {
-      const double cell = map.values[static_cast<std::size_t>(row * map.width + column)];
+      const double cell = map.values[static_cast<std::size_t>(row) * map.width + column];
       sum += hat(x, column, map.width) * hat(y, row, map.height) * cell;
     }
   }

@@ -30,7 +30,7 @@ double reference(const GreyImage& image, int size, int row, int column) {
     if (high == 0) continue;
     for (int x = 0; x < image.width; ++x) {
       const double wide = overlap(left + x, left + x + 1, column * step, (column + 1) * step);
-      sum += high * wide * image.pixels[static_cast<std::size_t>(y * image.width + x)];
+      sum += high * wide * image.pixels[static_cast<std::size_t>(y) * image.width + x];
     }
   }
   return sum / (step * step);

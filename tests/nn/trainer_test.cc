@@ -61,8 +61,7 @@ class TrainerTest : public DeviceTest {
                          .seed = o.seed,
                          .shuffle = true,
                          .drop_last = true,
-                         .augment = o.augment,
-                         .allocate = {}});
+                         .augment = o.augment});
     loader.start(epoch);
     std::vector<double> losses;
     while (const data::Batch* batch = loader.next()) {

@@ -194,7 +194,7 @@ TEST_P(MethodTest, ClimbsAndFindsTheFrontier) {
     const NodeTable<double> posteriors = c.node_table<double>(c.expected.at("posteriors"));
     for (const json& at : c.expected.at("at")) {
       const Answers expected = c.answers(at);
-      const Answers actual = on_device.answer(posteriors, c.per_node(at.at("thresholds"), kInfinity));
+      const Answers actual = on_device.answering(posteriors).at(c.per_node(at.at("thresholds"), kInfinity));
       EXPECT_EQ(actual.climb.values, expected.climb.values);
       EXPECT_EQ(actual.frontier.values, expected.frontier.values);
     }
@@ -448,7 +448,7 @@ Everything run_all(int threads, const metrics::ScoredImages& set) {
                  .histograms = on_device.fit(set.scores, set.targets, settings),
                  .answers = {}};
   all.posteriors = on_device.posteriors(set.scores, all.histograms);
-  all.answers = on_device.answer(all.posteriors, std::vector<double>(settings.priors.size(), 0.4));
+  all.answers = on_device.answering(all.posteriors).at(std::vector<double>(settings.priors.size(), 0.4));
   return all;
 }
 

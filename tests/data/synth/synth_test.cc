@@ -92,7 +92,7 @@ TEST(SynthDraw, LooksLikeAChest) {
       double sum = 0;
       for (int y = y0; y < y1; ++y) {
         for (int x = x0; x < x1; ++x) {
-          sum += pixels[static_cast<std::size_t>(y * 64 + x)];
+          sum += pixels[static_cast<std::size_t>(y) * 64 + x];
         }
       }
       return sum / ((x1 - x0) * (y1 - y0));

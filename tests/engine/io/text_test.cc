@@ -10,7 +10,7 @@
 namespace densetree {
 namespace {
 
-using std::string_literals::operator""s;
+using namespace std::string_literals;
 
 // ASCII and characters of two, three and four bytes.
 const std::string kText = "a,b\n\xc3\xa9\xe2\x82\xac\xf0\x9f\xab\x81\n";
