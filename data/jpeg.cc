@@ -1,6 +1,6 @@
 // JPEG through libjpeg(-turbo). As with PNG, errors come by longjmp and steps own nothing.
 #include <cstdio>
-// jpeglib.h wants <cstdio> before it
+// libjpeg wants <cstdio> before it
 #include <jerror.h>
 #include <jpeglib.h>
 

@@ -1,4 +1,4 @@
-// What a device computes along a label tree, from the scores of a classifier to answers (METHOD.md §3 to §6): the
+// What a device computes along a label tree, from the scores of a classifier to answers (docs/method.md §3 to §6): the
 // second half of the seam of kernels/device.h, whose conventions hold here too. Device::make_tree_operations() gives
 // it; it works on the device's stream and must not outlive the device.
 //
@@ -40,7 +40,7 @@ class TreeOperations {
                                   std::int64_t images, std::int32_t bins, double* edges, std::uint32_t* counts,
                                   void* workspace) = 0;
 
-  // table: [nodes][bins], the posterior of each bin: METHOD.md §5 with the prior π[node], or r where π is NaN.
+  // table: [nodes][bins], the posterior of each bin: docs/method.md §5 with the prior π[node], or r where π is NaN.
   virtual void posterior_table(const std::uint32_t* counts, const double* priors, std::int32_t nodes, const Bins& bins,
                                const PosteriorSettings& settings, double* table) = 0;
 

@@ -1,5 +1,5 @@
 // Evaluates scores against the truth: AUROC, average precision and Brier score of every label, with intervals over
-// patients, and the curves behind them (METHOD.md §8). What is undefined has no value, never a guess.
+// patients, and the curves behind them (docs/method.md §8). What is undefined has no value, never a guess.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // How well scores order and fit images, for one label: AUROC, average precision, Brier score and the two curves
-// (METHOD.md §8). A missing target (NaN) leaves its image out. What is undefined is nullopt, never a number.
+// (docs/method.md §8). A missing target (NaN) leaves its image out. What is undefined is nullopt, never a number.
 #pragma once
 
 #include <cstddef>

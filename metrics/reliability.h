@@ -1,4 +1,4 @@
-// Whether probabilities mean what they say, for one node (METHOD.md §8). Images with kUnknown are left out;
+// Whether probabilities mean what they say, for one node (docs/method.md §8). Images with kUnknown are left out;
 // what is undefined is nullopt.
 #pragma once
 

@@ -1,7 +1,6 @@
 // What `densetree eval` leaves in its folder:
-//   metrics.json                 INTERFACE.md: labels.<L>.auroc, .average_precision, .brier, their intervals, counts;
-//   with
-//                                a calibration nodes.<V>, confidence.<T>, confusions, co_occurrence and thresholds
+//   metrics.json                 labels.<L>.auroc, .average_precision, .brier, their intervals, counts; with a
+//                                calibration nodes.<V>, confidence.<T>, confusions, co_occurrence and thresholds
 //   scores.csv                   the scores, readable by `--scores` again
 //   posteriors.csv               with a calibration: a column per node of the label tree
 //   curves/roc.csv               label,threshold,false_positive_rate,true_positive_rate

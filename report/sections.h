@@ -8,15 +8,15 @@
 
 namespace densetree::report {
 
-// report_nodes.cc: what is known of labels and nodes, one row each.
+// nodes.cc: what is known of labels and nodes, one row each.
 std::string tree_section(const tree::TreeEvaluation& tree);
 std::string labels_section(const metrics::Evaluation& evaluation);
 std::string together_section(const tree::TreeEvaluation& tree);
 
-// report_curves.cc: four small charts for every node; two for every label where there is no tree.
+// curves.cc: four small charts for every node; two for every label where there is no tree.
 std::string curves_section(const metrics::Evaluation& evaluation, const tree::TreeEvaluation* tree);
 
-// report_answers.cc: what thresholds do, and where they come from.
+// answers.cc: what thresholds do, and where they come from.
 std::string thresholds_section(const tree::TreeEvaluation& tree);
 std::string auc_section(const tree::TreeEvaluation& tree);
 std::string destinations_section(const tree::TreeEvaluation& tree);

@@ -15,7 +15,7 @@ namespace densetree::tools {
 // An argument as CLI11 takes it literally: it takes "[a]" for a list, but not "./[a]".
 std::string literal(const std::string& argument);
 
-// Flags that every subcommand has (INTERFACE.md).
+// Flags that every subcommand has.
 struct Common {
   std::string device = "auto";
   int threads = 0;  // 0: all cores

@@ -24,7 +24,8 @@ struct Answer {
   std::pair<std::int32_t, double> most_likely;
 };
 
-// posteriors, thresholds: [V]. Nodes are reported where posterior >= threshold and no descendant's is (METHOD.md §6).
+// posteriors, thresholds: [V]. Nodes are reported where posterior >= threshold and no descendant's is (docs/method.md
+// §6).
 Answer answer(const LabelTree& tree, std::span<const double> posteriors, std::span<const double> thresholds);
 
 // One line a report: "Airspace opacity 0.83; which kind is uncertain: Consolidation 0.41, Infiltration 0.38".

@@ -1,6 +1,6 @@
 // Turns the scores of a classifier into posteriors along a label tree: histograms of each node's score, and from them
-// P(node true | score) (METHOD.md §3 to §5). A calibration is kept as one JSON file that holds all it needs: labels,
-// tree, settings, counts, posteriors, and thresholds where some were chosen.
+// P(node true | score) (docs/method.md §3 to §5). A calibration is kept as one JSON file that holds all it needs:
+// labels, tree, settings, counts, posteriors, and thresholds where some were chosen.
 #pragma once
 
 #include <filesystem>
@@ -68,7 +68,7 @@ struct Calibration {
 Calibration fit(Device& device, const LabelTree& tree, const CalibrationSettings& settings,
                 const metrics::ScoredImages& set, const std::string& source);
 
-// Fits on part of the patients and chooses thresholds on one image of each other patient (METHOD.md §7).
+// Fits on part of the patients and chooses thresholds on one image of each other patient (docs/method.md §7).
 // `share` of the patients choose, drawn with the seed; Error when that leaves one side without patients.
 Calibration fit_and_choose(Device& device, const LabelTree& tree, const CalibrationSettings& settings,
                            const metrics::ScoredImages& set, const std::string& source, const ThresholdRequest& request,

@@ -1,4 +1,4 @@
-// What a threshold does to the answers (METHOD.md §6 and §8): who is reported, at which level of the tree, and how
+// What a threshold does to the answers (docs/method.md §6 and §8): who is reported, at which level of the tree, and how
 // often that is right.
 //
 // Words. A node is *certain* where C >= its threshold. climb(leaf) is the first certain node on the way from a leaf to

@@ -16,7 +16,7 @@ namespace densetree::tree {
 
 namespace {
 
-// METHOD.md §2.
+// docs/method.md §2.
 constexpr std::string_view kTree14 = R"(
 [tree]
 Abnormal = ["Lung", "Pleura", "Mediastinum"]

@@ -1,5 +1,5 @@
 // The label tree: leaves are the labels a classifier scores, an inner node is true when any leaf below it is
-// (METHOD.md §2). A finding that is not certain enough backs off to its parent.
+// (docs/method.md §2). A finding that is not certain enough backs off to its parent.
 //
 // A tree file is TOML. [labels] maps a leaf to the data set's findings; without it the 14 findings of ChestX-ray14 are
 // the labels. [tree] maps a parent to its children:
@@ -39,7 +39,7 @@ class LabelTree {
   // repeated name, a label left out, a node without or with one child.
   static LabelTree read(const std::filesystem::path& path);
   static LabelTree parse(std::string_view text, const std::string& source);
-  // METHOD.md §2: over the 14 findings, and over 13 labels with Mass and Hernia merged.
+  // docs/method.md §2: over the 14 findings, and over 13 labels with Mass and Hernia merged.
   static LabelTree of_14_labels();
   static LabelTree of_13_labels();
   // Whichever of the two has exactly these labels, in any order, with its nodes in this order; Error where neither has.

@@ -1,4 +1,4 @@
-// Choosing thresholds by data, with a guarantee (METHOD.md §7).
+// Choosing thresholds by data, with a guarantee (docs/method.md §7).
 //
 // Posteriors are fitted on images A; thresholds are chosen on images B, which share no patient with A and hold one
 // image per patient: images of one patient are not independent, and certificates that treat them so fail more often

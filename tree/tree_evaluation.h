@@ -1,5 +1,5 @@
 // Evaluates calibrated posteriors along the label tree: every node's discrimination and calibration, and what each
-// threshold does to the answers (METHOD.md §8). `densetree eval --calibration` adds it to metrics.json as `nodes`,
+// threshold does to the answers (docs/method.md §8). `densetree eval --calibration` adds it to metrics.json as `nodes`,
 // `confidence`, `confusions` and `thresholds`.
 #pragma once
 

@@ -57,7 +57,7 @@ struct Scene {
 
 void paint_chest(Scene& scene, RandomStream vessels);
 
-// Paints the signs of one finding (synth_findings.cc).
+// Paints the signs of one finding (findings.cc).
 void paint_finding(Scene& scene, Finding finding, RandomStream random);
 
 }  // namespace densetree::data

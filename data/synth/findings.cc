@@ -1,5 +1,5 @@
 // The sign of each finding. Cardiomegaly, Emphysema and the volume loss of Atelectasis are in the build of the chest
-// (synth_anatomy.cc); the rest is painted here, over the healthy chest.
+// (anatomy.cc); the rest is painted here, over the healthy chest.
 #include <numbers>
 
 #include "data/synth/anatomy.h"

@@ -2,7 +2,7 @@
 // is described, cuDNN's heuristics propose engines for it, and the first proposals that keep our rules and finalise
 // become plans.
 //
-// This speaks cuDNN's backend interface (cudnn_backend.h, part of cuDNN itself), so no further dependency is needed.
+// This speaks cuDNN's backend interface, which is part of cuDNN itself, so no further dependency is needed.
 // Plans to run are made through cuDNN's handle on the GPU at hand. Plans can also be made for a GPU that is only
 // described, by JSON: a machine without a GPU can so show that they exist, and what workspace they need.
 #pragma once

@@ -1,5 +1,5 @@
-// Arithmetic along a label tree (METHOD.md §3 to §6), compiled by g++ and nvcc. Files that use it are compiled without
-// contraction to fused multiply-adds: the same input then gives the same bits on every device.
+// Arithmetic along a label tree (docs/method.md §3 to §6), compiled by g++ and nvcc. Files that use it are compiled
+// without contraction to fused multiply-adds: the same input then gives the same bits on every device.
 #pragma once
 
 #include <cmath>
@@ -81,7 +81,7 @@ DT_HD void take_edges(const Sorted& sorted, std::int64_t n, std::int32_t bins, d
   }
 }
 
-// ---- Posterior of the bins of one node, METHOD.md §5 -----------------------------------------------------------
+// ---- Posterior of the bins of one node, docs/method.md §5 -----------------------------------------------------------
 // With n = N⁺ + N⁻, u = n·n⁺[q] + α·N⁺ and v = n·n⁻[q] + α·N⁻, B' cancels:
 //   C[q] = π·N⁻·u / (π·N⁻·u + (1 − π)·N⁺·v), or u / (u + v) for π = r and for a node that is always or never true.
 // Everything is computed in twice the precision and rounded once, at the end: posteriors that are equal by their

@@ -1,4 +1,4 @@
-// Loss terms of one logit and their derivatives (METHOD.md §1), evaluated in fp64: there are only N·L of them.
+// Loss terms of one logit and their derivatives (docs/method.md §1), evaluated in fp64: there are only N·L of them.
 #pragma once
 
 #include <cmath>

@@ -1,5 +1,6 @@
 # Holds the shape of the house. Reads every source below the root, given as paths relative to it, and prints one line
-# for each breach: who may include whom, where vendor headers may stand, what libraries must not call.
+# for each breach: who may include whom, where vendor headers may stand, what libraries must not call, which files
+# comments may name.
 
 # The folders whose files a folder may include; includes run downward only.
 BEGIN {
@@ -12,6 +13,28 @@ BEGIN {
   may["report"] = " report tree metrics data engine kernels "
   may["tools"] = " tools report tree metrics nn data engine kernels "
   if (ARGC < 2) breach("no files to check")
+  for (i = 1; i < ARGC; i++) {
+    name = ARGV[i]
+    sub(/.*\//, "", name)
+    known[name] = known[ARGV[i]] = 1
+  }
+}
+
+function exists(file,  line, status) {
+  if (!(file in known)) {
+    known[file] = (getline line < file) >= 0
+    close(file)
+  }
+  return known[file]
+}
+
+# Whether the file has a heading "## 5. …".
+function has_section(file, number,  line, found_it) {
+  while ((getline line < file) > 0) {
+    if (index(line, "## " number ".") == 1) found_it = 1
+  }
+  close(file)
+  return found_it
 }
 
 function breach(what) {
@@ -34,6 +57,23 @@ FNR == 1 {
   code = $0
   sub(/\/\/.*/, "", code)
   if (code ~ /^ *(\/\*|\*)/) code = ""
+}
+
+# A file that a comment names is there, by its path from the root or, of a source, by its name; so is a section of it.
+match($0, /\/\/.*/) {
+  text = substr($0, RSTART)
+  while (match(text, /[A-Za-z0-9_.\/-]*[A-Za-z0-9_]\.(md|h|cc|cuh|cu|awk|py|sh)/)) {
+    target = substr(text, RSTART, RLENGTH)
+    text = substr(text, RSTART + RLENGTH)
+    if (text ~ /^[A-Za-z0-9_(]/) continue
+    sub(/^\/+/, "", target)
+    if (!exists(target)) breach("\"" target "\" is named, and there is no such file")
+    else if (match(text, /^ §[0-9]+/)) {
+      number = substr(text, RSTART, RLENGTH)
+      gsub(/[^0-9]/, "", number)
+      if (!has_section(target, number)) breach("\"" target "\" has no section " number)
+    }
+  }
 }
 
 code ~ /^ *# *include *"/ {

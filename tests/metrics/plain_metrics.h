@@ -1,4 +1,4 @@
-// The definitions of METHOD.md §8 written down directly, in O(n²), to hold the fast ones against.
+// The definitions of docs/method.md §8 written down directly, in O(n²), to hold the fast ones against.
 // weights[i]: how often image i counts.
 #pragma once
 

@@ -107,7 +107,7 @@ TEST_P(GradientTest, AgreesWithFiniteDifferencesOfTheLoss) {
   }
 }
 
-// Loss and ∂L/∂z by METHOD.md §1 in float64 from the network's own logits.
+// Loss and ∂L/∂z by docs/method.md §1 in float64 from the network's own logits.
 struct Expected {
   double loss = 0;
   std::vector<double> dz;

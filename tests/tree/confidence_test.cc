@@ -181,7 +181,7 @@ void set_shares(const Sums& sums, std::size_t images, ConfidenceAtT& result) {
   }
 }
 
-// METHOD.md §6 and §8 with sets, image by image.
+// docs/method.md §6 and §8 with sets, image by image.
 ConfidenceAtT plain_evaluation(const Case& c) {
   ConfidenceAtT result;
   result.destinations.resize(static_cast<std::size_t>(c.tree.leaves()), {0, std::vector<std::int64_t>(c.truth.nodes)});

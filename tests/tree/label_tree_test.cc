@@ -29,7 +29,7 @@ std::string with_tree(const std::string& tree) {
   return kLabels + std::string("[tree]\n") + tree;  // the first line of the tree is line 6
 }
 
-// METHOD.md §2, written out as sets of leaves.
+// docs/method.md §2, written out as sets of leaves.
 TEST(LabelTreeTest, StandardTreesAreTheMethods) {
   const LabelTree tree = LabelTree::of_14_labels();
   EXPECT_EQ(tree.labels().names(), data::LabelSet().names());

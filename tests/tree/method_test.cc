@@ -317,7 +317,7 @@ std::vector<double> posterior_table(Device& device, const BinCounts& counts, con
   return table.read();
 }
 
-// METHOD.md §5 to the letter in long double, where counts are so small that what differs by less than kRounding is
+// docs/method.md §5 to the letter in long double, where counts are so small that what differs by less than kRounding is
 // equal: the block that each bin is in, and its value.
 struct ExactBin {
   std::size_t block;

@@ -133,7 +133,7 @@ Confidences random_confidences(RandomStream& random, const Shape& shape) {
   return set;
 }
 
-// METHOD.md §7 written down directly. n_T and k_T of one node.
+// docs/method.md §7 written down directly. n_T and k_T of one node.
 struct PlainCounts {
   std::int64_t known = 0, reported = 0, wrong = 0;
 };
