@@ -58,7 +58,8 @@ step "calibrate on validation patients" calibrate --run "$out/run" --data "$out/
   --choose precision:0.5,delta:0.2 --out "$out/calibration.json"
 step "evaluate on unseen patients" eval --run "$out/run" --data "$out/data" --split test --device cpu \
   --calibration "$out/calibration.json" --out "$out/eval"
-first="$(awk -F, '$NF == "test" { print $1; exit }' "$out/data/index.csv")"
+first="$(awk -F, '$4 == "test" && $3 != "No Finding" { print $1; exit }' "$out/data/index.csv")"
+[[ -n $first ]] || { echo "demo: error: $out/data/index.csv names no image for testing with a finding" >&2; exit 1; }
 step "answer for one image" predict --run "$out/run" --calibration "$out/calibration.json" --confidence 0.5 \
   --heatmap "$out/heatmaps" --device cpu "$out/synthetic/images/$first"
 
