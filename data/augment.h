@@ -19,8 +19,8 @@ struct AugmentOptions {
     f(o.flip, Setting{"flip", "probability of a mirrored image", between(0, 1)});
     f(o.shift, Setting{"shift", "largest shift each way, in x and y, as a part of the side", from_below(0, 1)});
     f(o.rotation, Setting{"rotation", "largest rotation each way, in degrees", between(0, 180)});
-    f(o.contrast_low, Setting{"contrast-low", "lowest contrast, a factor around mid-grey", above(0)});
-    f(o.contrast_high, Setting{"contrast-high", "highest contrast, not below the lowest", above(0)});
+    f(o.contrast_low, Setting{"contrast-low", "lowest contrast, a factor around mid-grey", above(0, 100)});
+    f(o.contrast_high, Setting{"contrast-high", "highest contrast, not below the lowest", above(0, 100)});
   }
   // Throws Error naming the setting that is out of range.
   void validate() const;

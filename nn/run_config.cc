@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "engine/io/nearest_name.h"
 #include "engine/io/toml.h"
 #include "kernels/core/error.h"
 
@@ -34,8 +35,12 @@ class ConfigFile {
   // Sets the value where the file has the setting, which is then done with.
   template <class T>
   void take(T& value, const Setting& setting, bool set) {
+    known_.emplace_back(setting.name);
     const auto found = values_.find(setting.name);
     if (found == values_.end()) {
+      if (!setting.may_change) {
+        missing_.emplace_back(setting.name);
+      }
       return;
     }
     const toml::node& node = *found->second;
@@ -48,9 +53,11 @@ class ConfigFile {
 
   void check_all_taken() const {
     for (const auto& [name, value] : values_) {
-      fail("{}: '{}' is no setting of a run", place_of(*value, source_), name);
+      fail("{}: '{}' is no setting of a run{}", place_of(*value, source_), name, did_you_mean(name, known_));
     }
   }
+  // Settings that may not change and that the file does not have.
+  const std::vector<std::string>& missing() const { return missing_; }
 
  private:
   void add(const toml::table& section) {
@@ -62,6 +69,7 @@ class ConfigFile {
   std::string source_;
   toml::table root_;
   std::map<std::string, const toml::node*> values_;
+  std::vector<std::string> known_, missing_;
 };
 
 std::map<std::string, std::string> fixed_settings(const TrainOptions& options) {
@@ -95,23 +103,27 @@ std::string run_config(const TrainOptions& options, const std::string& data, con
   return text + fmt::format("# labels = [{}]\n", labels);
 }
 
-void read_run_config(TrainOptions& options, const fs::path& file, const std::function<bool(const Setting&)>& wanted) {
+std::vector<std::string> read_run_config(TrainOptions& options, const fs::path& file,
+                                         const std::function<bool(const Setting&)>& wanted) {
   ConfigFile config(file);
   const auto take = [&](auto& value, const Setting& setting) { config.take(value, setting, wanted(setting)); };
   take(options.seed, kSeedSetting);
   TrainOptions::settings(options, take);
   config.check_all_taken();
+  return config.missing();
 }
 
-void check_same_settings(const TrainOptions& options, const fs::path& file) {
+std::vector<std::string> check_same_settings(const TrainOptions& options, const fs::path& file) {
   TrainOptions begun;
-  read_run_config(begun, file, [](const Setting& setting) { return !setting.may_change; });
+  const std::vector<std::string> missing =
+      read_run_config(begun, file, [](const Setting& setting) { return !setting.may_change; });
   const auto was = fixed_settings(begun), is = fixed_settings(options);
   for (const auto& [name, value] : is) {
     check(was.at(name) == value,
           "{}: the run was begun with {} = {}, not {}; resume it with the same settings or begin a new run",
           file.string(), name, was.at(name), value);
   }
+  return missing;
 }
 
 }  // namespace densetree::nn

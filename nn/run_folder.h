@@ -3,7 +3,7 @@
 // RUN/.densetree-lock               held by the training that writes here; it marks the folder as a run's
 // RUN/tree.toml                     the label tree that the labels came from, where one was given
 // RUN/data.csv                      the index of the images it was trained on (data_index.h)
-// RUN/config.toml                   every setting that the result depends on
+// RUN/config.toml                   every setting of the training
 // RUN/implementations.txt           what computes the convolutions
 // RUN/checkpoint-last.safetensors   weights, Adam's state and progress
 // RUN/checkpoint-best.safetensors   weights of the epoch with the lowest validation loss

@@ -83,7 +83,9 @@ Trainer::Trainer(Device& device, const data::Dataset& dataset, TrainOptions opti
   rows_ = {csv_row(kColumns)};
   const std::string settings = run_config(options_, dataset.folder().string(), run_.tree());
   if (run_.resumes()) {
-    check_same_settings(options_, run_.config());
+    if (const std::vector<std::string> missing = check_same_settings(options_, run_.config()); !missing.empty()) {
+      note(fmt::format("{} does not say {}; the defaults are taken", run_.config().string(), listed(missing, "and")));
+    }
     const bool same_data = restore(begin == Begin::kResumeOtherData);
     run_.write(run_.config(), settings);  // with the epochs that it has now
     if (!same_data) {

@@ -87,6 +87,7 @@ void add_calibrate(CLI::App& app, const Common& common) {
   command
       ->add_option("--choose-share", flags->choose_share,
                    "of the patients, that choose thresholds; the others calibrate")
+      ->check(share_range())
       ->capture_default_str();
   add_replace_flag(*command, flags->replace);
   command->callback([&common, flags] { run(common, *flags); });

@@ -156,7 +156,8 @@ void add_embed(CLI::App& app, const Common& common) {
   auto* command = app.add_subcommand("embed", "the features that the classifier sees, for other programs");
   command->add_option("--run", flags->run, "a trained run")->required();
   command->add_option("--data", flags->data, "a prepared data set, all of it");
-  command->add_option("--split", flags->split, "of the data set only train, val or test");
+  command->add_option("--split", flags->split, "of the data set, this part only")
+      ->check(CLI::IsMember(densetree::names_of<data::Side>()));
   command->add_option("--out", flags->out, "F.npy: float32 (images, features); F.csv gets their names")->required();
   add_settings(*command, flags->inference);
   command->add_flag("--verify", flags->verify, "read the whole data set first and compare it with its hashes");

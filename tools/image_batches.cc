@@ -38,7 +38,7 @@ void for_each_batch(const nn::Model& model, const std::vector<ImageFile>& files,
   const auto flush = [&] {
     if (!images.files.empty()) {
       use(images);
-      images = {};
+      images.files.clear(), images.originals.clear(), images.transforms.clear();
     }
   };
   for (const ImageFile& file : files) {

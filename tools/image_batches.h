@@ -1,6 +1,7 @@
 // Image files through a trained network, a batch at a time.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>

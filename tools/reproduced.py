@@ -24,17 +24,35 @@ def mean(values):
 
 def read_paper(path):
     """{label: {threshold: figure}} of a table "label,0.5,0.8,0.95"; fields may be empty."""
-    with open(path, newline="") as file:
-        rows = csv.DictReader(file)
-        missing = {"label", *THRESHOLDS} - set(rows.fieldnames or ())
-        if missing:
-            raise SystemExit(f"reproduce: error: {path} has no column {', '.join(sorted(missing))}")
-        return {row["label"]: {t: float(row[t]) if row[t] else None for t in THRESHOLDS} for row in rows}
+    try:
+        with open(path, newline="") as file:
+            rows = csv.DictReader(file)
+            missing = {"label", *THRESHOLDS} - set(rows.fieldnames or ())
+            if missing:
+                raise SystemExit(f"reproduce: error: {path} has no column {', '.join(sorted(missing))}")
+            return {row["label"]: {t: float(row[t]) if row[t] else None for t in THRESHOLDS} for row in rows}
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"reproduce: error: {path}: {error}") from error
 
 
 def table(head, rows):
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def settings_of(run):
+    """What the run was trained with, and how far."""
+    with open(run / "metrics.csv", newline="") as file:
+        epochs = list(csv.DictReader(file))
+    lines = (run / "config.toml").read_text().splitlines()
+    wanted = ("arch", "image-size", "batch-size", "loss", "lr", "precision", "augment", "init")
+    settings = [line for line in lines if line.split(" = ")[0] in wanted]
+    best = min(epochs, key=lambda epoch: float(epoch["val_loss"]))
+    return (
+        f"Trained for {len(epochs)} epochs, evaluated as it was after epoch {best['epoch']}, the best on validation: "
+        + ", ".join(f"`{setting}`" for setting in settings)
+        + ".\n"
+    )
 
 
 def auc_table(metrics, paper):
@@ -74,17 +92,25 @@ def parents_table(tree, metrics):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the folder of tools/reproduce.sh")
+    parser.add_argument("--out", type=Path, help="the folder of tools/reproduce.sh")
     parser.add_argument("--paper", type=Path)
+    parser.add_argument("--check-paper", type=Path, help="only reads such a table")
     args = parser.parse_args()
+    if args.check_paper:
+        read_paper(args.check_paper)
+        return
     paper = read_paper(args.paper) if args.paper else None
     tree = json.loads((args.out / "tree.json").read_text())
     print("# The source paper's experiment\n")
+    print(settings_of(args.out / "run"))
     for way, title in (("paper", "In the paper's way: 10 uniform bins, sums, no smoothing"), ("default", "By default")):
         metrics = json.loads((args.out / f"eval-{way}" / "metrics.json").read_text())
         print(f"## {title}\n\n{metrics['images']} images for testing, of {metrics['patients']} patients.\n")
         print(auc_table(metrics, paper if way == "paper" else None))
         print(f"\n{parents_table(tree, metrics)}\n")
+        unknown = sorted(set(paper or ()) - {*metrics["labels"], "mean"})
+        if unknown and way == "paper":
+            print(f"No label here is called {', '.join(unknown)}, which the paper's table has.\n")
     if paper is None:
         print("The paper's own figures are printed beside these where --paper names a table of them.")
 

@@ -21,7 +21,9 @@ void ScoredInput::add(CLI::App& command, const char* default_split) {
   split = default_split;
   command.add_option("--run", run, "a trained run, with --data");
   auto* of_data = command.add_option("--data", data, "a prepared data set");
-  command.add_option("--split", split, "train, val or test")->capture_default_str();
+  command.add_option("--split", split, "of the data set")
+      ->check(CLI::IsMember(names_of<data::Side>()))
+      ->capture_default_str();
   command.add_option("--scores", scores, "a table of scores from any classifier, with --labels");
   command.add_option("--labels", labels, "NIH's label table, plain or gzipped");
   add_settings(command, inference);

@@ -15,6 +15,7 @@ namespace densetree::tools {
 std::string value_shown(const Limits& limits, const char* kind);
 std::string value_shown(const std::vector<std::string>& names);
 
+// An option --name that sets `value`, which must outlive the command.
 template <class T>
 CLI::Option* add_setting(CLI::App& command, T& value, const Setting& setting) {
   const auto set = [&value, setting](const std::string& text) {

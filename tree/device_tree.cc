@@ -132,17 +132,20 @@ NodeTable<double> DeviceTree::posteriors(std::span<const double> scores, const H
   return table;
 }
 
+DeviceTree::Answering DeviceTree::answering(const NodeTable<double>& posteriors) {
+  check(posteriors.nodes == static_cast<std::size_t>(nodes_) && posteriors.images > 0,
+        "posteriors of {} nodes and {} images; the tree has {} nodes", posteriors.nodes, posteriors.images, nodes_);
+  return {*this, posteriors};
+}
+
 DeviceTree::Answering::Answering(DeviceTree& tree, const NodeTable<double>& posteriors)
     : tree_(tree),
       images_(posteriors.images),
       posteriors_(tree.device_, *tree.operations_, posteriors.values),
-      climb_(tree.device_, static_cast<std::size_t>(tree.leaves_) * std::max<std::size_t>(images_, 1)),
-      frontier_(tree.device_, static_cast<std::size_t>(tree.nodes_) * std::max<std::size_t>(images_, 1)) {
-  check(posteriors.nodes == static_cast<std::size_t>(tree.nodes_) && images_ > 0,
-        "posteriors of {} nodes and {} images; the tree has {} nodes", posteriors.nodes, images_, tree.nodes_);
-}
+      climb_(tree.device_, static_cast<std::size_t>(tree.leaves_) * images_),
+      frontier_(tree.device_, static_cast<std::size_t>(tree.nodes_) * images_) {}
 
-Answers DeviceTree::Answering::at(std::span<const double> thresholds) const {
+Answers DeviceTree::Answering::at(std::span<const double> thresholds) {
   const auto nodes = static_cast<std::size_t>(tree_.nodes_), leaves = static_cast<std::size_t>(tree_.leaves_);
   check(thresholds.size() == nodes, "{} thresholds; the tree has {} nodes", thresholds.size(), nodes);
   TreeOperations& operations = *tree_.operations_;

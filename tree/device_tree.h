@@ -56,7 +56,7 @@ class DeviceTree {
   // longer than the tree and the posteriors.
   class Answering {
    public:
-    Answers at(std::span<const double> thresholds) const;  // [V]
+    Answers at(std::span<const double> thresholds);  // [V]
 
    private:
     friend class DeviceTree;
@@ -77,7 +77,8 @@ class DeviceTree {
   // Everything from scores to posteriors; no table of the size of the data leaves the device.
   Histograms fit(std::span<const double> scores, std::span<const float> targets, const FitSettings& settings);
   NodeTable<double> posteriors(std::span<const double> scores, const Histograms& histograms);
-  Answering answering(const NodeTable<double>& posteriors) { return {*this, posteriors}; }
+  Answering answering(const NodeTable<double>& posteriors);
+  Answering answering(NodeTable<double>&&) = delete;
 
  private:
   DeviceArray<double> pool_on_device(std::span<const double> scores);

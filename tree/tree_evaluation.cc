@@ -88,7 +88,7 @@ TreeEvaluation evaluate_tree(Device& device, const Calibration& calibration, con
   const NodeTable<std::uint8_t> truth = on_device.truths(set.targets);
   const metrics::ScoredImages node_set = as_labels(result.tree, set, result.posterior, truth);
   evaluate_nodes(result, metrics::evaluate(node_set, options, source), raw, truth, options.threads);
-  const DeviceTree::Answering answering = on_device.answering(result.posterior);
+  DeviceTree::Answering answering = on_device.answering(result.posterior);
   const auto at = [&](std::string name, std::vector<double> thresholds) {
     const Answers answers = answering.at(thresholds);
     result.at.push_back(evaluate_at(result.tree, std::move(name), std::move(thresholds), result.posterior, truth,

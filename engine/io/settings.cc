@@ -1,6 +1,9 @@
 #include "engine/io/settings.h"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
+#include <cmath>
 #include <optional>
 
 #include "engine/io/text.h"
@@ -40,14 +43,18 @@ void fail_setting(const std::string& shown, const std::string& text, const std::
 
 void check_within(double value, const Limits& limits, const std::string& shown) {
   if (!limits.holds(value)) {
-    fail_setting(shown, setting_text(value), limits.describe().empty() ? "finite" : limits.describe());
+    const std::string allowed = limits.describe();
+    fail_setting(shown, setting_text(value),
+                 std::isfinite(value) ? allowed : allowed + (allowed.empty() ? "finite" : ", and finite"));
   }
 }
 
 std::int64_t whole_number(const std::string& text, const Limits& limits, const std::string& shown) {
   std::int64_t value = 0;
-  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (fault != std::errc() || end != text.data() + text.size() || !limits.holds(static_cast<double>(value))) {
+  const char *begin = text.data() + (text.starts_with('+') ? 1 : 0), *behind = text.data() + text.size();
+  const auto [end, fault] = std::from_chars(begin, behind, value);
+  if (fault != std::errc() || end != behind || (begin != text.data() && *begin == '-') ||
+      !limits.holds(static_cast<double>(value))) {
     const std::string allowed = fault == std::errc::result_out_of_range
                                     ? fmt::format("up to {}", std::numeric_limits<std::int64_t>::max())
                                     : limits.describe();
@@ -66,11 +73,9 @@ double number(const std::string& text, const Limits& limits, const std::string& 
 }
 
 void set_from_text(bool& value, const std::string& text, const Setting&, const std::string& shown) {
-  if (text == "true" || text == "on") {
-    value = true;
-  } else if (text == "false" || text == "off") {
-    value = false;
-  } else {
+  constexpr std::array<std::string_view, 4> kTrue{"true", "on", "yes", "1"}, kFalse{"false", "off", "no", "0"};
+  value = std::find(kTrue.begin(), kTrue.end(), text) != kTrue.end();
+  if (!value && std::find(kFalse.begin(), kFalse.end(), text) == kFalse.end()) {
     fail_setting(shown, "'" + text + "'", "true or false");
   }
 }

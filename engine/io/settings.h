@@ -75,7 +75,8 @@ template <class T>
 inline constexpr bool kIsNumber = std::is_arithmetic_v<T> && !std::same_as<T, bool>;
 
 // ---- From text to a value ------------------------------------------------------------------------
-// Throws Error: "lr is 2; it must be more than 0 and at most 1". `shown` is what the setting is called there: "lr",
+// Of numbers, texts, truths and enumerations. Throws Error: "lr is 2; it must be more than 0 and at most 1". `shown` is
+// what the setting is called there: "lr",
 // "--lr", "config.toml:3: lr".
 [[noreturn]] void fail_setting(const std::string& shown, const std::string& text, const std::string& wanted);
 void check_within(double value, const Limits& limits, const std::string& shown);
@@ -86,10 +87,12 @@ double number(const std::string& text, const Limits& limits, const std::string& 
 inline void set_from_text(std::string& value, const std::string& text, const Setting&, const std::string&) {
   value = text;
 }
-void set_from_text(bool& value, const std::string& text, const Setting&, const std::string& shown);  // or on, off
+// true, on, yes, 1; false, off, no, 0.
+void set_from_text(bool& value, const std::string& text, const Setting&, const std::string& shown);
 void set_from_text(std::floating_point auto& value, const std::string& text, const Setting& s,
                    const std::string& shown) {
   value = static_cast<std::remove_reference_t<decltype(value)>>(number(text, s.limits, shown));
+  check_within(static_cast<double>(value), s.limits, shown);  // as it was rounded
 }
 template <std::integral T>
 void set_from_text(T& value, const std::string& text, const Setting& s, const std::string& shown) {

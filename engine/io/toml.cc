@@ -30,7 +30,8 @@ std::string text_of(const toml::node& value, const std::string& source, std::str
     return fmt::format("{}", *number);
   }
   if (const auto number = value.value_exact<double>()) {
-    return fmt::format("{}", *number);
+    const std::string text = fmt::format("{}", *number);
+    return text.find_first_not_of("-0123456789") == std::string::npos ? text + ".0" : text;  // no whole number
   }
   if (const auto truth = value.value_exact<bool>()) {
     return *truth ? "true" : "false";

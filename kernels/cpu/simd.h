@@ -1,7 +1,7 @@
 // Registers of 8 or 16 numbers, and single numbers under the same names: what they are in memory, and how fp32, bf16
 // and fp64 become each other. GCC's and Clang's vectors: + - * > ?: work lane by lane.
 //
-// Conversions are intrinsics where there are some: GCC 12 takes vectors apart to convert them.
+// Where a loop waits for a conversion it is an intrinsic: GCC 12 takes vectors apart to convert them.
 #pragma once
 
 #ifdef __AVX2__

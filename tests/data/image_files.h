@@ -3,7 +3,7 @@
 
 #include <png.h>
 #include <stdio.h>
-// jpeglib.h wants stdio.h before it
+// libjpeg wants <stdio.h> before it
 #include <jpeglib.h>
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// A case of a reference trace: what is trained on what. Its initial weights and its batch come from the formula in the
-// header of reference/torch_trace.py, so that a case needs no files beside its results.
+// A case of a reference trace: what is trained on what. Its initial weights and its batch come from a formula that
+// tests/reference/make_cases.py uses, too, so that a case needs no files beside its results.
 #pragma once
 
 #include <cstdint>

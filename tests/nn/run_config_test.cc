@@ -84,12 +84,22 @@ TEST_F(RunConfigTest, OfAnEarlierVersionLacksSettings) {
   EXPECT_EQ(options.lr, 0.5);
   EXPECT_EQ(options.seed, 3u);
   EXPECT_EQ(options.batch_size, TrainOptions{}.batch_size);
+  TrainOptions same;
+  same.seed = 3, same.lr = 0.5;
+  const std::vector<std::string> missing = check_same_settings(same, file_);
+  EXPECT_EQ(std::count(missing.begin(), missing.end(), "batch-size"), 1);
+  EXPECT_EQ(std::count(missing.begin(), missing.end(), "lr") + std::count(missing.begin(), missing.end(), "epochs"), 0);
+  same.batch_size = 16;
+  EXPECT_NE(error_of([&] { check_same_settings(same, file_); }).find("begun with batch-size = 128, not 16"),
+            std::string::npos);
 }
 
 TEST_F(RunConfigTest, SaysWhatIsWrongAndWhere) {
   EXPECT_NE(fault("seed = 1\n[train]\nlr = 2\n").find("config.toml:3: lr is 2; it must be more than 0 and at most 1"),
             std::string::npos);
   EXPECT_NE(fault("seed = 1\n[train]\nlearning = 2\n").find("config.toml:3: 'learning' is no setting of a run"),
+            std::string::npos);
+  EXPECT_NE(fault("seed = 1\n[train]\nweight_decay = 2\n").find("run; did you mean 'weight-decay'?"),
             std::string::npos);
   EXPECT_NE(fault("seed = 1\n[eval]\ndraws = 2\n").find("config.toml:2: 'eval' is no setting of a run"),
             std::string::npos);

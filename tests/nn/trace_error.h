@@ -1,4 +1,4 @@
-// How far a trace is from the float64 one, by the measures of error() in reference/torch_trace.py, and how far it may
+// How far a trace is from the float64 one, by the measures below, and how far it may
 // be: three times as far as PyTorch's own float32 run of the same case, or within floors where that was lucky.
 //
 // Where only part of the float64 trace is stored, each measure is taken from that part:
@@ -28,8 +28,8 @@ struct TraceError {
 // error() itself.
 TraceError full_error(const nn::Trace& got, const TensorFile& want, const ReferenceCase& c);
 
-// From a summary.json of torch_trace.py: losses, logits of step 0, evaluation logits, and of each tensor its norm and
-// first four values. Measures:
+// From a case that tests/reference/make_cases.py wrote: losses, logits of step 0, evaluation logits, and of each tensor
+// its norm and first four values. Measures:
 //   loss, eval_logits   exactly; logits from below (step 0 alone)
 //   grad_norms          from below, for grad_total: the norms' distance, over all tensors, over the norm of everything
 //   grad_total          estimated: squared errors of a tensor's first values stand for all of its elements

@@ -10,7 +10,7 @@ build="$(dirname "$(dirname "$densetree")")"
 rehearse() { bash "$reproduce" --rehearse --build "$build" --device cpu --out "$work/rehearsal" "$@" > "$work/out" 2> "$work/err"; }
 
 rehearse --estimate || fail "--estimate failed: $(tail -3 "$work/err")"
-grep -Eq '^  in all +[0-9.]+ h, for 320 images$' "$work/out" || fail "no hours are said: $(cat "$work/out")"
+grep -Eq '^  in all, about +[0-9.]+ h, for 320 images$' "$work/out" || fail "no hours are said: $(cat "$work/out")"
 grep -Eq '^  on disk +[0-9.]+ GB' "$work/out" || fail "no bytes are said"
 absent "$work/rehearsal/data"
 
@@ -36,8 +36,15 @@ done
 printf 'label,0.5,0.8,0.95\nNodule,0.71,,0.42\n' > "$work/paper.csv"
 rehearse --paper "$work/paper.csv" || fail "a second call failed: $(tail -3 "$work/err")"
 grep -q '^| Nodule .*| 0.710 .*| 0.420 |$' "$table" || fail "the paper's figures are not beside these: $(grep Nodule "$table")"
-grep -q 'go on with the training' "$work/out" || fail "the training began anew"
+grep -q 'train, going on' "$work/out" || fail "the training began anew"
 [[ $(wc -l < "$work/rehearsal/run/metrics.csv") == 3 ]] || fail "the run has not two epochs"
+
+grep -q '^Trained for 2 epochs.*`loss = "mse"`.*`batch-size = 16`' "$table" || fail "it does not say what was trained"
+rehearse --batch-size 8 && fail "a run of 16 images a step went on with 8"
+says "the run was begun with batch-size = 16, not 8"
+printf 'label,0.5,0.8\n' > "$work/paper.csv"
+rehearse --paper "$work/paper.csv" && fail "a table without a column was taken"
+says "paper.csv has no column 0.95"
 
 bash "$reproduce" --build "$build" > "$work/out" 2> "$work/err"
 [[ $? == 2 ]] || fail "without images it did not end with status 2"

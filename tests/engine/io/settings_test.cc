@@ -58,7 +58,9 @@ TEST(Settings, HaveOneTextInBothDirections) {
   EXPECT_EQ(back, texts);
   EXPECT_EQ(options.part, 0.3f);
   EXPECT_EQ(options_of({{"loud", "on"}}).loud, true);
-  EXPECT_EQ(options_of({{"loud", "off"}}).loud, false);
+  EXPECT_EQ(options_of({{"loud", "1"}}).loud, true);
+  EXPECT_EQ(options_of({{"loud", "no"}}).loud, false);
+  EXPECT_EQ(options_of({{"steps", "+5"}}).steps, 5);
   EXPECT_EQ(options_of({{"rate", "1"}}).rate, 1);
 }
 
@@ -75,7 +77,10 @@ TEST(Settings, SayWhatTheyMayBe) {
             "steps is '9223372036854775808'; it must be a whole number, up to 9223372036854775807");
   EXPECT_EQ(fault("small", "256"), "small is '256'; it must be a whole number, 0 to 255");
   EXPECT_EQ(fault("small", "-1"), "small is '-1'; it must be a whole number, 0 to 255");
-  EXPECT_EQ(fault("loud", "1"), "loud is '1'; it must be true or false");
+  EXPECT_EQ(fault("part", "0.99999999999"), "part is 1; it must be at least 0 and below 1");  // as a float
+  EXPECT_EQ(fault("rate", "1e400"), "rate is inf; it must be more than 0 and at most 1, and finite");
+  EXPECT_EQ(fault("steps", "+-5"), "steps is '+-5'; it must be a whole number, 1 or more");
+  EXPECT_EQ(fault("loud", "2"), "loud is '2'; it must be true or false");
   EXPECT_EQ(fault("colour", "pink"), "colour is 'pink'; it must be red, green or blue");
 }
 
@@ -83,7 +88,8 @@ TEST(Settings, AreCheckedWithoutText) {
   Options options;
   EXPECT_NO_THROW(check_settings(options));
   options.rate = NAN;
-  EXPECT_EQ(error_of([&] { check_settings(options); }), "rate is nan; it must be more than 0 and at most 1");
+  EXPECT_EQ(error_of([&] { check_settings(options); }),
+            "rate is nan; it must be more than 0 and at most 1, and finite");
   options.rate = 0.5, options.steps = -2;
   EXPECT_EQ(error_of([&] { check_settings(options); }), "steps is -2; it must be 1 or more");
 }
