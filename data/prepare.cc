@@ -304,10 +304,8 @@ std::vector<fs::path> data_files(const fs::path& data) {
 }
 
 PrepareResult prepare(const PrepareOptions& options, const Progress& progress) {
-  check(options.size > 0 && options.size <= kMaxImageSide, "image size is {}; it must be 1 to {}", options.size,
-        kMaxImageSide);
+  check_settings(options);
   check(options.jobs >= 0, "the number of jobs is {}; it must be 1 or more, or 0 for one per core", options.jobs);
-  check(options.max_pixels > 0, "the limit on pixels is {}; it must be 1 or more", options.max_pixels);
   check(!options.out.empty(), "no output folder is given");
   const Progress tell = progress ? progress : [](const PrepareProgress&) {};
   PreparePlan plan =

@@ -89,10 +89,6 @@ std::string estimate(const metrics::Estimate& estimate, int decimals) {
   return text;
 }
 
-std::optional<double> ratio(std::int64_t part, std::int64_t whole) {
-  return whole > 0 ? std::optional(static_cast<double>(part) / static_cast<double>(whole)) : std::nullopt;
-}
-
 Table::Table(std::string caption, std::vector<std::string> columns, std::string kind)
     : caption_(std::move(caption)), kind_(std::move(kind)), columns_(std::move(columns)) {}
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "metrics/evaluation.h"
+#include "metrics/ratio.h"
 
 namespace densetree::report::html {
 
@@ -26,7 +27,7 @@ std::string number(std::optional<double> value, int decimals = 3);          // N
 std::string percent(std::optional<double> share);                           // 43.2 %, 0.07 %, 0 %, > 99.9 %
 std::string threshold(double value);                                        // 3 digits; never (+inf), always (-inf)
 std::string estimate(const metrics::Estimate& estimate, int decimals = 3);  // 0.812 [0.801, 0.823]
-std::optional<double> ratio(std::int64_t part, std::int64_t whole);         // nullopt for 0/0
+using metrics::ratio;
 
 // A table in a box of its own, which scrolls where the page is narrow.
 class Table {

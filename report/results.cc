@@ -9,6 +9,7 @@
 #include "engine/io/file.h"
 #include "engine/io/json.h"
 #include "kernels/core/error.h"
+#include "metrics/ratio.h"
 
 namespace densetree::report {
 
@@ -18,7 +19,7 @@ using nlohmann::ordered_json;
 
 // ---- Tables
 double share(std::int64_t part, std::int64_t all) {
-  return all > 0 ? static_cast<double>(part) / static_cast<double>(all) : 0.0;
+  return metrics::ratio(part, all).value_or(0);
 }
 
 // No ROC where a class is missing: its rates would be 0/0.

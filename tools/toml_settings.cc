@@ -149,12 +149,8 @@ class Reader {
 
 }  // namespace
 
-std::vector<CLI::ConfigItem> read_toml_settings(CLI::App& app, const fs::path& file) {
-  return Reader(app, file).read();
-}
-
 std::vector<CLI::ConfigItem> TomlSettings::from_config(std::istream&) const {
-  return read_toml_settings(app_, app_.get_config_ptr()->as<std::string>());
+  return Reader(app_, app_.get_config_ptr()->as<std::string>()).read();
 }
 
 }  // namespace densetree::tools

@@ -3,7 +3,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include <filesystem>
+#include <iosfwd>
 #include <vector>
 
 namespace densetree::tools {
@@ -12,9 +12,8 @@ namespace densetree::tools {
 // naming file and line: what is no TOML, a section or key that the program does not have (with the nearest that it
 // has), a date or a table as a value, a list where one value belongs, a value that the setting cannot have. Values
 // that the command line overrides are not looked at.
-std::vector<CLI::ConfigItem> read_toml_settings(CLI::App& app, const std::filesystem::path& file);
-
-// Reads --config that way: app.config_formatter(std::make_shared<TomlSettings>(app)).
+//
+// app.config_formatter(std::make_shared<TomlSettings>(app)).
 class TomlSettings final : public CLI::ConfigTOML {
  public:
   explicit TomlSettings(CLI::App& app) : app_(app) {}

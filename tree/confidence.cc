@@ -11,8 +11,11 @@
 #include "kernels/core/integer.h"
 #include "kernels/core/tree_types.h"
 #include "metrics/ranking.h"
+#include "metrics/ratio.h"
 
 namespace densetree::tree {
+
+using metrics::ratio;
 
 namespace {
 
@@ -237,10 +240,6 @@ Counts count_all(const Inputs& in, int threads) {
     total.add(counter.counts);
   }
   return total;
-}
-
-std::optional<double> ratio(std::int64_t part, std::int64_t all) {
-  return all > 0 ? std::optional(static_cast<double>(part) / static_cast<double>(all)) : std::nullopt;
 }
 
 Reports reports_of(const Counts::OfReports& counts, std::int64_t found, std::int64_t true_leaves, std::size_t images) {

@@ -18,7 +18,6 @@
 namespace densetree::data {
 namespace {
 
-constexpr int kMinSide = 32;
 constexpr const char* kTable = "Data_Entry_2017.csv";
 
 // How densities turn grey, and what else is on a film: a letter, a dark border, grain.
@@ -191,9 +190,7 @@ std::vector<std::uint8_t> draw_synth(const SynthImage& image, std::int64_t size,
 }
 
 SynthResult write_synth(const SynthOptions& options, const std::function<void(std::int64_t)>& progress) {
-  check(options.count >= 1, "count is {}; at least one image must be drawn", options.count);
-  check(options.size >= kMinSide && options.size <= kMaxImageSide, "image size is {}; it must lie between {} and {}",
-        options.size, kMinSide, kMaxImageSide);
+  check_settings(options);
   claim_folder(options);
   const std::vector<SynthImage> images = plan_synth(options.count, options.seed);
   const SynthResult result = write_images(options, images, progress);

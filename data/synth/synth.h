@@ -51,6 +51,8 @@ std::vector<SynthImage> plan_synth(std::int64_t count, std::uint64_t seed);
 // Grey pixels, size×size, row by row. size >= 32.
 std::vector<std::uint8_t> draw_synth(const SynthImage& image, std::int64_t size, std::uint64_t seed);
 
+inline constexpr int kMinSide = 32;  // smaller than that there is no chest to see
+
 struct SynthOptions {
   std::filesystem::path out;
   std::int64_t count = 0, size = 1024;
@@ -60,7 +62,7 @@ struct SynthOptions {
 
   static void settings(auto& o, auto&& f) {
     f(o.count, Setting{"count", "how many images", between(1, 1e7)});
-    f(o.size, Setting{"size", "side of the images in pixels", between(1, kMaxImageSide)});
+    f(o.size, Setting{"size", "side of the images in pixels", between(kMinSide, kMaxImageSide)});
   }
 };
 

@@ -126,7 +126,7 @@ TEST_F(PrepareLimits, AnImageBeyondTheLimitIsRejectedAlone) {
   options_.max_pixels = 4900;
   EXPECT_EQ(prepare(options_).images, 12u);
   options_.max_pixels = 0;
-  expect_contains(error_of([&] { prepare(options_); }), "the limit on pixels is 0");
+  expect_contains(error_of([&] { prepare(options_); }), "max-pixels is 0; it must be 1 to 268435456");
 }
 
 // What was taken under another limit is not mixed in.

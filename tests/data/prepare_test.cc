@@ -374,7 +374,7 @@ TEST_F(Prepare, BadSettingsAndFoldersAreErrors) {
     change(options);
     return error_of([&] { prepare(options); });
   };
-  expect_contains(error_with([](auto& o) { o.size = 0; }), "image size is 0");
+  expect_contains(error_with([](auto& o) { o.size = 0; }), "size is 0; it must be 1 to 16384");
   expect_contains(error_with([](auto& o) { o.jobs = -1; }), "jobs is -1");
   expect_contains(error_with([](auto& o) { o.images = {}; }), "no image folder");
   expect_contains(error_with([&](auto& o) { o.images = {in_ / "absent"}; }), "absent");
