@@ -1,4 +1,4 @@
-// One device allocation, made once and divided by plans.
+// One block of device memory, divided by plans: allocated once, or lent by the caller.
 #pragma once
 
 #include <cstddef>
@@ -10,11 +10,20 @@ namespace densetree {
 
 class Arena {
  public:
-  // Zero-filled, so that its pages exist before the first step. Throws Error when the device has not enough.
-  Arena(Device& device, std::size_t bytes) : device_(&device), bytes_(bytes), memory_(device.allocate(bytes)) {
+  // Zero-filled, so that its pages exist before the first step. Throws Error when the device has not enough. `lent` is
+  // so many bytes of the caller's that outlive the arena, or null.
+  Arena(Device& device, std::size_t bytes, void* lent = nullptr)
+      : device_(&device),
+        bytes_(bytes),
+        owned_(lent ? nullptr : device.allocate(bytes)),
+        memory_(lent ? lent : owned_) {
     device.fill(memory_, 0, bytes);
   }
-  ~Arena() { device_->release(memory_); }
+  ~Arena() {
+    if (owned_) {
+      device_->release(owned_);
+    }
+  }
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
@@ -27,7 +36,7 @@ class Arena {
  private:
   Device* device_;
   std::size_t bytes_;
-  void* memory_;
+  void *owned_, *memory_;
 };
 
 }  // namespace densetree

@@ -22,16 +22,21 @@ int count_cuda(std::string* why_not) {
 #endif
 }
 
-std::unique_ptr<Device> open_cuda([[maybe_unused]] int index) {
+std::unique_ptr<Device> open_cuda([[maybe_unused]] int index, [[maybe_unused]] void* stream) {
   std::string why_not;
   const int count = count_cuda(&why_not);
   check(count > 0, "device cuda is not available: {}", why_not);
   check(index < count, "device cuda:{} is not there; this machine has cuda:0 to cuda:{}", index, count - 1);
 #ifdef DENSETREE_HAVE_CUDA
-  return make_cuda_device(index);
+  return make_cuda_device(index, stream);
 #else
   return nullptr;  // not reached: count is 0
 #endif
+}
+
+std::unique_ptr<Device> open_cpu(int threads, void* stream) {
+  check(stream == nullptr, "the device is cpu, which has no streams; leave the stream out, or ask for cuda");
+  return std::make_unique<CpuDevice>(threads);
 }
 
 class DirectReplay final : public Replay {
@@ -75,25 +80,25 @@ int most_threads() {
   return 8 * usable_cores();
 }
 
-std::unique_ptr<Device> make_device(const std::string& name, int threads) {
+std::unique_ptr<Device> make_device(const std::string& name, int threads, void* stream) {
   check(threads >= 0 && threads <= most_threads(),
         "threads is {}; this process may use {} cores: use 1 to {}, or 0 for all cores", threads, usable_cores(),
         most_threads());
   if (name == "cpu") {
-    return std::make_unique<CpuDevice>(threads);
+    return open_cpu(threads, stream);
   }
   if (name == "auto") {
     std::string why_not;
-    return count_cuda(&why_not) > 0 ? open_cuda(0) : std::make_unique<CpuDevice>(threads);
+    return count_cuda(&why_not) > 0 ? open_cuda(0, stream) : open_cpu(threads, stream);
   }
   if (name == "cuda") {
-    return open_cuda(0);
+    return open_cuda(0, stream);
   }
   const std::string_view prefix = "cuda:";
   const std::string index = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
   check(!index.empty() && index.size() <= 3 && index.find_first_not_of("0123456789") == std::string::npos,
         "device '{}' is unknown; use auto, cpu, cuda or cuda:N", name);
-  return open_cuda(std::stoi(index));
+  return open_cuda(std::stoi(index), stream);
 }
 
 std::vector<DeviceStatus> list_devices() {

@@ -101,6 +101,28 @@ struct DeviceInfo {
   int threads = 1;  // CPU threads in use, or multiprocessors
 };
 
+// Where memory of a caller lies: what the host reads, or what this device does.
+enum class Place : std::uint8_t { kHost, kDevice };
+
+// Puts a state of the calling thread that belongs to the host program back at the end of scope, also when the device
+// is gone by then.
+class [[nodiscard]] HostState {
+ public:
+  HostState() = default;
+  HostState(void (*restore)(int), int value) : restore_(restore), value_(value) {}
+  ~HostState() {
+    if (restore_) {
+      restore_(value_);
+    }
+  }
+  HostState(const HostState&) = delete;
+  HostState& operator=(const HostState&) = delete;
+
+ private:
+  void (*restore_)(int) = nullptr;
+  int value_ = 0;
+};
+
 class TreeOperations;  // kernels/tree_operations.h
 
 class Device {
@@ -111,6 +133,11 @@ class Device {
   virtual Layout layout(Use use) const = 0;
   // Empty where the device computes in this precision, else why not, to be shown to a user.
   virtual std::string why_not(Precision precision) const = 0;
+
+  // For libraries in other people's programs: makes this the thread's current device until the end of scope.
+  virtual HostState enter() noexcept { return {}; }
+  // Empty where the memory lies in such a place, else where it lies instead, to be shown to a user.
+  virtual std::string misplaced(const void* memory, Place place) const = 0;
 
   // Memory. allocate throws Error saying what was asked for and what is free.
   virtual void* allocate(std::size_t bytes) = 0;  // 64-byte aligned at least
@@ -170,8 +197,9 @@ int usable_cores();
 int most_threads();
 
 // "auto", "cpu", "cuda" or "cuda:N". auto takes CUDA where a device answers, else the CPU. threads 0: all cores.
-// Asking for a device that is not there is an Error that says why.
-std::unique_ptr<Device> make_device(const std::string& name, int threads = 0);
+// Asking for a device that is not there is an Error that says why. stream: where it queues its work, a cudaStream_t
+// that the caller keeps, or null for one of its own; an Error on devices without streams.
+std::unique_ptr<Device> make_device(const std::string& name, int threads = 0, void* stream = nullptr);
 
 // What this build and machine offer, and why not the rest: for the `devices` command.
 struct DeviceStatus {

@@ -16,6 +16,9 @@ class DeviceDecorator : public Device {
   std::string why_not(Precision precision) const override { return inner_.why_not(precision); }
   bool prefers_fused() const override { return inner_.prefers_fused(); }
 
+  HostState enter() noexcept override { return inner_.enter(); }
+  std::string misplaced(const void* memory, Place place) const override { return inner_.misplaced(memory, place); }
+
   void* allocate(std::size_t bytes) override { return inner_.allocate(bytes); }
   void release(void* memory) noexcept override { inner_.release(memory); }
   void upload(void* to, const void* from, std::size_t bytes) override { inner_.upload(to, from, bytes); }

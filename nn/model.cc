@@ -183,6 +183,10 @@ ModelPlan::StepInputs ModelPlan::step_inputs() const {
   return inputs;
 }
 
+bool has_optimizer(const TensorFile& file) {
+  return file.find(std::string(kOptimizerPrefix) + kSteps) != nullptr;
+}
+
 std::size_t ModelPlan::step_bytes() const {
   return std::max(training_ ? training_->tape.bytes() : 0, inference_ ? inference_->tape.bytes() : 0);
 }
@@ -206,13 +210,14 @@ std::int64_t largest_batch(Device& device, ModelOptions options, std::size_t bud
 
 // ---- Model
 
-Model::Model(Device& device, const ModelOptions& options) : device_(device), plan_(device, options) {
-  const std::size_t free = device.info().free_memory;
-  if (plan_.bytes() > free) {  // no check(): the advice takes a while
-    fail("{} has {:.2f} GiB free and the plan needs {:.2f} GiB; {}", device.info().name, free / 0x1p30,
-         plan_.bytes() / 0x1p30, advice(free));
+Model::Model(ModelPlan plan, void* memory) : device_(plan.device_), plan_(std::move(plan)) {
+  Device& device = device_;
+  const std::size_t free = memory ? plan_.bytes() : device.info().free_memory;
+  if (plan_.bytes() > free) {
+    throw OutOfMemory(fmt::format("{} has {:.2f} GiB free and the plan needs {:.2f} GiB; {}", device.info().name,
+                                  free / 0x1p30, plan_.bytes() / 0x1p30, advice(free)));
   }
-  arena_ = std::make_unique<Arena>(device, plan_.bytes());
+  arena_ = std::make_unique<Arena>(device, plan_.bytes(), memory);
   Persistent& persistent = plan_.persistent_;
   persistent.place(arena_->at(0));
   for (Graph* graph : {plan_.training_.get(), plan_.inference_.get()}) {
@@ -236,7 +241,8 @@ Model::Model(Device& device, const ModelOptions& options) : device_(device), pla
     }
   }
   if (plan_.inference_) {
-    logits_ = device.make_readback(options.batch_size * options.labels * sizeof(float));
+    read_.resize(options().batch_size * options().labels);
+    logits_ = device.make_readback(read_.size() * sizeof(float));
   }
 }
 
@@ -326,7 +332,30 @@ std::vector<ExpectedTensor> Model::expected_tensors() const {
 std::vector<std::string> Model::load(const TensorFile& file, LoadPolicy policy, bool optimizer, std::uint64_t seed) {
   const std::vector<ExpectedTensor> expected = expected_tensors();
   const LoadPlan matched = match_tensors(file, expected, densenet_names(), policy);
+  const auto& entries = plan_.parameters_.entries();
+  struct Moment {
+    const TensorInfo& tensor;
+    float* to;
+  };
+  std::vector<Moment> moments;
+  std::int64_t steps = 0;
+  if (optimizer) {
+    for (const Parameters::Entry& entry : entries) {
+      if (entry.kind == Kind::kWeight) {
+        for (const auto& [prefix, moment] : kMoments) {
+          const TensorInfo& tensor = file.at(kOptimizerPrefix + std::string(prefix) + entry.name);
+          check(tensor.shape == entry.shape, "{}: '{}' has shape {}; it should have {}", file.source(), tensor.name,
+                describe(tensor.shape), describe(entry.shape));
+          moments.push_back({tensor, moment_of(entry, moment)});
+        }
+      }
+    }
+    const std::vector<std::int64_t> stored = file.at(std::string(kOptimizerPrefix) + kSteps).to_int64();
+    check(stored.size() == 1 && stored[0] >= 0, "{}: the optimiser's step count is not one number", file.source());
+    steps = stored[0];
+  }
   initialize(seed);
+  steps_ = steps;
   weight_fault_.clear();
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const int index = plan_.parameters_.find(expected[i].name);
@@ -336,24 +365,12 @@ std::vector<std::string> Model::load(const TensorFile& file, LoadPolicy policy, 
       if (bad != values.end() && weight_fault_.empty()) {
         weight_fault_ = fmt::format("'{}' holds {}", expected[i].name, *bad);
       }
-      device_.upload(array_of(plan_.parameters_.entry(index)), values.data(), values.size() * sizeof(float));
+      device_.upload(array_of(entries[index]), values.data(), values.size() * sizeof(float));
     }
   }
-  if (optimizer) {
-    for (const Parameters::Entry& entry : plan_.parameters_.entries()) {
-      if (entry.kind == Kind::kWeight) {
-        for (const auto& [prefix, moment] : kMoments) {
-          const TensorInfo& tensor = file.at(kOptimizerPrefix + std::string(prefix) + entry.name);
-          check(tensor.shape == entry.shape, "{}: '{}' has shape {}; it should have {}", file.source(), tensor.name,
-                describe(tensor.shape), describe(entry.shape));
-          const std::vector<float> values = tensor.to_float32();
-          device_.upload(moment_of(entry, moment), values.data(), values.size() * sizeof(float));
-        }
-      }
-    }
-    const std::vector<std::int64_t> steps = file.at(std::string(kOptimizerPrefix) + kSteps).to_int64();
-    check(steps.size() == 1 && steps[0] >= 0, "{}: the optimiser's step count is not one number", file.source());
-    steps_ = steps[0];
+  for (const Moment& moment : moments) {
+    const std::vector<float> values = moment.tensor.to_float32();
+    device_.upload(moment.to, values.data(), values.size() * sizeof(float));
   }
   return matched.notes;
 }
@@ -411,8 +428,8 @@ std::vector<float> Model::read_gradient(const std::string& name) const {
 
 // ---- Steps
 
-void Model::set_images(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms,
-                       bool training) {
+void Model::set_images(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms, bool training,
+                       Place place) {
   Graph& g = graph(training);
   const auto& o = options();
   const std::size_t image = o.source_size * o.source_size;
@@ -423,7 +440,11 @@ void Model::set_images(std::span<const std::uint8_t> pixels, std::span<const Ima
         o.batch_size, o.source_size, o.source_size);
   check(!training || count == static_cast<std::size_t>(o.batch_size),
         "training takes whole batches of {} images; this one has {}", o.batch_size, count);
-  pixel_upload_->send(g.tape.address(g.pixels), pixels.data(), pixels.size());
+  if (place == Place::kHost) {
+    pixel_upload_->send(g.tape.address(g.pixels), pixels.data(), pixels.size());
+  } else {
+    device_.copy(g.tape.address(g.pixels), pixels.data(), pixels.size());
+  }
   transform_upload_->send(g.tape.address(g.transforms), transforms.data(), count * sizeof(ImageTransform));
   if (count < static_cast<std::size_t>(o.batch_size)) {
     auto* rest = g.tape.address(g.pixels) + pixels.size();
@@ -458,11 +479,15 @@ void Model::set_input(std::span<const float> nchw, bool training) {
   device_.upload(g.tape.address(g.input), rounded.data(), rounded.size() * sizeof(std::uint16_t));
 }
 
-void Model::set_targets(std::span<const float> targets) {
+void Model::set_targets(std::span<const float> targets, Place place) {
   Graph& g = graph(true);
   check(static_cast<std::int64_t>(targets.size()) == options().batch_size * options().labels,
         "{} targets are not {} images times {} labels", targets.size(), options().batch_size, options().labels);
-  target_upload_->send(g.tape.address(g.targets), targets.data(), targets.size_bytes());
+  if (place == Place::kHost) {
+    target_upload_->send(g.tape.address(g.targets), targets.data(), targets.size_bytes());
+  } else {
+    device_.copy(g.tape.address(g.targets), targets.data(), targets.size_bytes());
+  }
 }
 
 void Model::train_step(AdamStep step) {
@@ -531,14 +556,36 @@ std::vector<float> Model::training_logits() {
 }
 
 std::vector<float> Model::logits(int ago) {
-  check(logits_ != nullptr, "this model was not made to predict");
   std::vector<float> values(options().batch_size * options().labels);
-  logits_->read(ago, values.data());
+  read_logits(values, Place::kHost, ago);
   return values;
 }
 
+void Model::read_logits(std::span<float> to, Place place, int ago) {
+  const Graph& g = graph(false);
+  check(to.size() <= read_.size(), "{} logits are asked for; a batch has {}", to.size(), read_.size());
+  if (place == Place::kDevice) {
+    check(ago == 0, "only the last logits are on the device");
+    device_.copy(to.data(), g.tape.address(g.logits), to.size_bytes());
+    return;
+  }
+  logits_->read(ago, read_.data());
+  std::copy_n(read_.begin(), to.size(), to.begin());
+}
+
 std::vector<float> Model::embeddings() {
-  return download(graph(false).tape.address(graph(false).embedding), options().batch_size * options().arch.features());
+  std::vector<float> values(options().batch_size * options().arch.features());
+  read_embeddings(values);
+  return values;
+}
+
+void Model::read_embeddings(std::span<float> to, Place place) {
+  const Graph& g = graph(false);
+  const auto most = static_cast<std::size_t>(options().batch_size * options().arch.features());
+  check(to.size() <= most, "{} values of embeddings are asked for; a batch has {}", to.size(), most);
+  const void* from = g.tape.address(g.embedding);
+  place == Place::kDevice ? device_.copy(to.data(), from, to.size_bytes())
+                          : device_.download(to.data(), from, to.size_bytes());
 }
 
 const Tensor& Model::kept_features() const {
@@ -568,10 +615,11 @@ std::vector<float> Model::features() {
   return planar;
 }
 
-std::string Model::trace_not_finite(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms) {
+std::string Model::trace_not_finite(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms,
+                                    Place place) {
   Tape& tape = graph(false).tape;
   device_.fill(tape.memory(), 0, tape.bytes());
-  set_images(pixels, transforms, false);
+  set_images(pixels, transforms, false, place);
   fold_statistics();
   const std::string layer = tape.first_not_finite();
   return fmt::format("the first layer whose output is not finite is {}{}{}", layer.empty() ? "none" : layer,

@@ -100,13 +100,18 @@ class ModelPlan {
   std::unique_ptr<Graph> training_, inference_;
 };
 
+// Whether a file has Adam's moments and step.
+bool has_optimizer(const TensorFile& file);
+
 // The largest batch size from 1 to `limit` whose plan fits into budget bytes; 0 when not even one image does.
 std::int64_t largest_batch(Device& device, ModelOptions options, std::size_t budget, std::int64_t limit = 4096);
 
 class Model {
  public:
   // Throws Error when the device cannot hold it, saying what the plan needs and which batch would fit.
-  Model(Device& device, const ModelOptions& options);
+  Model(Device& device, const ModelOptions& options) : Model(ModelPlan(device, options)) {}
+  // memory: plan.bytes() of the device's, aligned to Planner::kAlignment, that outlive the model; null: allocated here.
+  explicit Model(ModelPlan plan, void* memory = nullptr);
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
@@ -118,7 +123,8 @@ class Model {
   // torchvision's initialisation, drawn by Philox: He normal convolutions, BN 1 and 0, uniform ±1/sqrt(K) classifier.
   void initialize(std::uint64_t seed);
   std::vector<ExpectedTensor> expected_tensors() const;
-  // Weights and running statistics; with `optimizer` Adam's moments and step too. Returns notes for the log.
+  // Weights and running statistics; with `optimizer` Adam's moments and step too. Returns notes for the log. Throws
+  // Error where the file does not have them, and changes nothing then.
   std::vector<std::string> load(const TensorFile& file, LoadPolicy policy, bool optimizer, std::uint64_t seed);
   // Adds all tensors to the writer, which must be written before `this` changes. Throws Error where one is not finite.
   void save(TensorWriter& writer, bool optimizer);
@@ -128,10 +134,12 @@ class Model {
 
   // ---- Steps
   // uint8 (count, source, source) and their transforms. Training takes a whole batch, because its statistics are
-  // shared; in inference the images beyond count are filler whose results mean nothing.
-  void set_images(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms, bool training);
-  void set_input(std::span<const float> nchw, bool training);  // float (N, 3, S, S) instead
-  void set_targets(std::span<const float> targets);            // (N, L), NaN where missing
+  // shared; in inference the images beyond count are filler whose results mean nothing. What is read from the device
+  // must stay until the step that follows has been computed; transforms and what is read from the host need not.
+  void set_images(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms, bool training,
+                  Place place = Place::kHost);
+  void set_input(std::span<const float> nchw, bool training);                    // float (N, 3, S, S) instead
+  void set_targets(std::span<const float> targets, Place place = Place::kHost);  // (N, L), NaN where missing
   // Forward, backward and Adam. step.step is set to the number of steps taken, this one included. Like what sets the
   // inputs, it queues its work and does not wait for it; everything below does.
   void train_step(AdamStep step);
@@ -144,13 +152,18 @@ class Model {
   // Of the last infer(), or of the one before (ago 1): those can be read while the last one computes.
   std::vector<float> logits(int ago = 0);
   std::vector<float> embeddings();  // (N, features)
+  // The first rows of both into memory of the caller: (count, L) and (count, features), count <= N. On the device the
+  // copies are queued, on the host they are waited for.
+  void read_logits(std::span<float> to, Place place = Place::kHost, int ago = 0);
+  void read_embeddings(std::span<float> to, Place place = Place::kHost);
   // The last feature map, after the last norm and ReLU: each embedding is its mean over pixels. (N, C, H, W) planar,
   // whatever the device's layout. Throws Error where the model was made without keep_features.
   std::vector<float> features();
   Shape feature_shape() const;  // of features()
   // Where an answer that is not finite comes from, for messages: runs inference on these images layer by layer. "the
   // first layer whose output is not finite is features.norm5; 'features.norm5.running_var' holds nan"
-  std::string trace_not_finite(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms);
+  std::string trace_not_finite(std::span<const std::uint8_t> pixels, std::span<const ImageTransform> transforms,
+                               Place place = Place::kHost);
   // What of the loaded weights and statistics is not finite, "'features.norm5.running_var' holds inf", or "".
   const std::string& weight_fault() const { return weight_fault_; }
   std::int64_t steps() const { return steps_; }
@@ -180,6 +193,7 @@ class Model {
   std::int64_t saved_steps_ = 0;
   std::string weight_fault_;
   std::vector<float> staging_;  // an input in the device's layout
+  std::vector<float> read_;     // (N, L): logits on their way to the caller
 };
 
 }  // namespace densetree::nn

@@ -24,12 +24,8 @@ void check_finite(Model& model, const ImageBatch& images, std::span<const float>
                     image = static_cast<std::size_t>(bad - values.begin()) / columns,
                     pixels = images.pixels.size() / images.transforms.size();
   fail("{}: the network's output is {}; {}", images.name(image), *bad,
-       model.trace_not_finite(images.pixels.subspan(image * pixels, pixels), images.transforms.subspan(image, 1)));
-}
-
-std::vector<float> first_rows(std::vector<float> values, const ImageBatch& images, std::int64_t columns) {
-  values.resize(images.transforms.size() * static_cast<std::size_t>(columns));
-  return values;
+       model.trace_not_finite(images.pixels.subspan(image * pixels, pixels), images.transforms.subspan(image, 1),
+                              images.place));
 }
 
 // body(images, batch) for one batch of the rows after the other, until it returns false.
@@ -56,26 +52,39 @@ void for_each_batch(const Model& model, const data::Dataset& dataset, const data
 
 }  // namespace
 
-std::vector<float> infer_logits(Model& model, const ImageBatch& images) {
-  model.set_images(images.pixels, images.transforms, false);
+void infer(Model& model, const ImageBatch& images, std::span<float> logits, std::span<float> embeddings) {
+  model.set_images(images.pixels, images.transforms, false, images.place);
   model.infer();
-  std::vector<float> logits = first_rows(model.logits(), images, model.options().labels);
-  check_finite(model, images, logits);
+  if (!logits.empty()) {
+    model.read_logits(logits);
+    check_finite(model, images, logits);
+  }
+  if (!embeddings.empty()) {
+    model.read_embeddings(embeddings);
+    check_finite(model, images, embeddings);
+  }
+}
+
+std::vector<float> infer_logits(Model& model, const ImageBatch& images) {
+  std::vector<float> logits(images.transforms.size() * static_cast<std::size_t>(model.options().labels));
+  infer(model, images, logits, {});
   return logits;
 }
 
 std::vector<float> infer_embeddings(Model& model, const ImageBatch& images) {
-  model.set_images(images.pixels, images.transforms, false);
-  model.infer();
-  std::vector<float> values = first_rows(model.embeddings(), images, model.options().arch.features());
-  check_finite(model, images, values);
+  std::vector<float> values(images.transforms.size() * static_cast<std::size_t>(model.options().arch.features()));
+  infer(model, images, {}, values);
   return values;
 }
 
 std::vector<double> probabilities_of(std::span<const float> logits) {
   std::vector<double> probabilities(logits.size());
-  std::transform(logits.begin(), logits.end(), probabilities.begin(), [](float z) { return sigmoid_of(z); });
+  probabilities_of(logits, probabilities);
   return probabilities;
+}
+
+void probabilities_of(std::span<const float> logits, std::span<double> probabilities) {
+  std::transform(logits.begin(), logits.end(), probabilities.begin(), [](float z) { return sigmoid_of(z); });
 }
 
 Scores score(Model& model, const data::Dataset& dataset, const data::LabelSet& labels,

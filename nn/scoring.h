@@ -18,11 +18,15 @@ struct ImageBatch {
   std::span<const std::uint8_t> pixels;          // (count, S, S), S the model's source size
   std::span<const ImageTransform> transforms;    // (count)
   std::function<std::string(std::size_t)> name;  // of an image, for messages
+  Place place = Place::kHost;                    // of the pixels
 };
 
 std::vector<float> infer_logits(Model& model, const ImageBatch& images);      // (count, L)
 std::vector<float> infer_embeddings(Model& model, const ImageBatch& images);  // (count, features)
+// Both from one pass into memory of the caller, each where it is not empty. Allocates nothing.
+void infer(Model& model, const ImageBatch& images, std::span<float> logits, std::span<float> embeddings);
 std::vector<double> probabilities_of(std::span<const float> logits);
+void probabilities_of(std::span<const float> logits, std::span<double> probabilities);  // as many
 
 struct Scores {
   std::vector<float> logits;          // (N, L)

@@ -1,24 +1,21 @@
 #include "nn/trainer.h"
 
 #include <chrono>
-#include <nlohmann/json.hpp>
 
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
-#include "engine/io/json.h"
 #include "kernels/core/error.h"
+#include "nn/checkpoint_labels.h"
 #include "nn/run_config.h"
 
 namespace densetree::nn {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
 
-constexpr const char* kFindingsKey = "densetree.findings";  // JSON: {"label": ["finding", …], …}
-constexpr const char* kDataKey = "densetree.data";          // hashes of images and index that it is trained on
-constexpr const char* kCounters = "progress.counters";      // I64: epoch, batch, since_best, since_drop, drops
-constexpr const char* kLosses = "progress.losses";          // F64: loss_sum, best_loss
+constexpr const char* kDataKey = "densetree.data";      // hashes of images and index that it is trained on
+constexpr const char* kCounters = "progress.counters";  // I64: epoch, batch, since_best, since_drop, drops
+constexpr const char* kLosses = "progress.losses";      // F64: loss_sum, best_loss
 
 const std::vector<std::string> kColumns{
     "epoch", "steps", "lr", "train_loss", "val_loss", "val_mean_auroc", "seconds", "images_per_second", "waiting"};
@@ -290,22 +287,12 @@ void Trainer::save(const fs::path& path, bool state) {
   const Range range(model_.device(), "save");
   CheckpointMeta meta{
       .arch = options_.arch.name,
-      .labels = options_.labels.names(),
+      .labels = {},
       .preprocessing = {.source_size = dataset_.image_size(), .image_size = options_.image_size, .normalization = {}},
       .step = model_.steps(),
       .epoch = progress_.epoch,
       .extra = {}};
-  Json findings;
-  for (std::size_t label = 0; label < options_.labels.size(); ++label) {
-    Json list = Json::array();
-    for (std::size_t finding = 0; finding < data::kFindings.size(); ++finding) {
-      if (options_.labels.findings(label) >> finding & 1) {
-        list.push_back(data::kFindings[finding]);
-      }
-    }
-    findings[options_.labels.names()[label]] = list;
-  }
-  meta.extra[kFindingsKey] = json_text(findings);
+  store_labels(meta, options_.labels);
   meta.extra[kDataKey] = hash_of_data();
   TensorWriter writer;
   for (const auto& [key, value] : meta.to_metadata()) {
@@ -374,25 +361,6 @@ bool Trainer::is_same_data(const CheckpointMeta& meta, bool any_data) {
 
 std::string Trainer::hash_of_data() const {
   return dataset_.images_hash() + dataset_.index_hash();
-}
-
-data::LabelSet labels_of(const CheckpointMeta& meta) {
-  const auto it = meta.extra.find(kFindingsKey);
-  check(it != meta.extra.end(), "the checkpoint does not say which findings its labels stand for ({})", kFindingsKey);
-  const Json findings = Json::parse(it->second, nullptr, false);
-  check(findings.is_object(), "the checkpoint's {} is not a JSON object", kFindingsKey);
-  std::vector<std::pair<std::string, std::vector<std::string>>> labels;
-  for (const std::string& name : meta.labels) {
-    check(findings.contains(name) && findings[name].is_array(), "the checkpoint's {} has no list for label '{}'",
-          kFindingsKey, name);
-    std::vector<std::string> list;
-    for (const Json& finding : findings[name]) {
-      check(finding.is_string(), "the checkpoint's {} lists {} for label '{}'", kFindingsKey, finding.dump(), name);
-      list.push_back(finding.get<std::string>());
-    }
-    labels.emplace_back(name, std::move(list));
-  }
-  return data::LabelSet(labels);
 }
 
 }  // namespace densetree::nn

@@ -89,7 +89,4 @@ class Trainer {
   std::vector<std::string> rows_;  // of metrics.csv
 };
 
-// The label set stored with a checkpoint.
-data::LabelSet labels_of(const CheckpointMeta& meta);
-
 }  // namespace densetree::nn

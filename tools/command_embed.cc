@@ -6,12 +6,12 @@
 #include "engine/io/csv.h"
 #include "engine/io/file.h"
 #include "engine/io/json.h"
+#include "nn/trained_model.h"
 #include "tools/commands.h"
 #include "tools/image_batches.h"
 #include "tools/outputs.h"
 #include "tools/progress.h"
 #include "tools/setting_options.h"
-#include "tools/trained_model.h"
 
 namespace densetree::tools {
 namespace {
@@ -90,7 +90,7 @@ Done embed_data(Device& device, const Flags& flags) {
   if (flags.verify) {
     dataset.verify();
   }
-  const TrainedModel trained(device, flags.run, flags.inference.batch_of(rows.size()));
+  const nn::TrainedModel trained(device, flags.run, flags.inference.batch_of(rows.size()));
   trained.check_source(dataset);
   std::vector<std::string> names;
   for (const std::int64_t row : rows) {
@@ -114,7 +114,7 @@ Done embed_images(Device& device, const Flags& flags, const std::vector<ImageFil
   for (const ImageFile& image : images) {
     names.push_back(image.path.string());
   }
-  const TrainedModel trained(device, flags.run, flags.inference.batch_of(images.size()));
+  const nn::TrainedModel trained(device, flags.run, flags.inference.batch_of(images.size()));
   nn::Model& model = *trained.model;
   const std::int64_t features = model.options().arch.features();
   EmbeddingFile file(flags.out, names, features);

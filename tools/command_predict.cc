@@ -6,12 +6,12 @@
 #include "engine/io/json.h"
 #include "kernels/core/error.h"
 #include "nn/activation_map.h"
+#include "nn/trained_model.h"
 #include "tools/commands.h"
 #include "tools/image_batches.h"
 #include "tools/outputs.h"
 #include "tools/scored_input.h"
 #include "tools/setting_options.h"
-#include "tools/trained_model.h"
 #include "tree/answer.h"
 #include "tree/calibration.h"
 #include "tree/score_gradient.h"
@@ -64,7 +64,8 @@ struct Answering {
   tree::Calibration calibration;
   std::vector<double> thresholds;
 
-  Answering(const Flags& flags, const TrainedModel& trained) : calibration(tree::read_calibration(flags.calibration)) {
+  Answering(const Flags& flags, const nn::TrainedModel& trained)
+      : calibration(tree::read_calibration(flags.calibration)) {
     check(calibration.tree.labels() == trained.labels, "{}: is for the labels {}; {} was trained on {}",
           flags.calibration, fmt::join(calibration.tree.labels().names(), ", "), trained.weights.string(),
           fmt::join(trained.labels.names(), ", "));
@@ -248,7 +249,7 @@ class Prediction {
 
   const Common& common_;
   Device& device_;
-  TrainedModel trained_;
+  nn::TrainedModel trained_;
   std::optional<Answering> answering_;
   std::optional<HeatMaps> maps_;
 };

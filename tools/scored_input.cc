@@ -3,9 +3,11 @@
 #include <iostream>
 
 #include "kernels/core/error.h"
+#include "nn/checkpoint_labels.h"
+#include "nn/run_folder.h"
+#include "nn/trained_model.h"
 #include "tools/progress.h"
 #include "tools/setting_options.h"
-#include "tools/trained_model.h"
 
 namespace densetree::tools {
 
@@ -85,7 +87,7 @@ metrics::ScoredImages ScoredInput::score_split(Device& device, const data::Label
   if (verify) {
     dataset.verify();
   }
-  TrainedModel trained(device, run, inference.batch_of(rows.size()));
+  nn::TrainedModel trained(device, run, inference.batch_of(rows.size()));
   check(trained.labels == wanted, "{}: was trained on the labels {}; wanted are {}", trained.weights.string(),
         fmt::join(trained.labels.names(), ", "), fmt::join(wanted.names(), ", "));
   trained.check_source(dataset);

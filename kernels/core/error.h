@@ -1,4 +1,4 @@
-// The one exception type of the libraries, and the two ways to throw it.
+// The exception type of the libraries, and the two ways to throw it.
 //
 // A message says what is wrong, names the file or value, and says what would be right:
 //   check(batch > 0, "batch size is {}; it must be at least 1", batch);
@@ -18,6 +18,12 @@ namespace densetree {
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+// A device has not as much memory as was asked for.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
 };
 
 template <class... Args>

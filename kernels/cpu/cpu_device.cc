@@ -145,10 +145,12 @@ void* CpuDevice::allocate(std::size_t bytes) {
   constexpr std::size_t kPage = 4096, kLargePage = std::size_t{2} << 20;
   const std::size_t alignment = bytes >= 2 * kLargePage ? kLargePage : kPage;
   const std::size_t size = rounded_up(bytes, alignment);
-  check(bytes <= memory_bytes("MemAvailable"), "out of memory on the CPU: {:.2f} GiB asked for, {:.2f} GiB available",
-        bytes / 0x1p30, memory_bytes("MemAvailable") / 0x1p30);
-  void* memory = std::aligned_alloc(alignment, size);
-  check(memory != nullptr, "out of memory on the CPU: {:.2f} GiB asked for", bytes / 0x1p30);
+  const std::size_t available = memory_bytes("MemAvailable");
+  void* memory = bytes <= available ? std::aligned_alloc(alignment, size) : nullptr;
+  if (!memory) {
+    throw OutOfMemory(fmt::format("out of memory on the CPU: {:.2f} GiB asked for, {:.2f} GiB available",
+                                  bytes / 0x1p30, available / 0x1p30));
+  }
   if (alignment == kLargePage) {
     madvise(memory, size, MADV_HUGEPAGE);  // advice: where the system has none, nothing changes
   }

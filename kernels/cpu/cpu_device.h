@@ -15,6 +15,8 @@ class CpuDevice final : public Device {
   Layout layout(Use use) const override;
   std::string why_not(Precision precision) const override;
 
+  std::string misplaced(const void*, Place) const override { return ""; }
+
   void* allocate(std::size_t bytes) override;
   void release(void* memory) noexcept override;
   void upload(void* to_device, const void* from_host, std::size_t bytes) override;

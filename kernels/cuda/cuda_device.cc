@@ -160,6 +160,31 @@ Layout CudaDevice::layout(Use use) const {
   return use == Use::kInput ? cuda::kInputLayout : Layout::kInterleaved;
 }
 
+// What goes wrong here goes wrong again, and is told, in the work that follows.
+HostState CudaDevice::enter() noexcept {
+  int before = 0;
+  if (cudaGetDevice(&before) != cudaSuccess || cudaSetDevice(stream_.device) != cudaSuccess) {
+    return {};
+  }
+  return {[](int device) { cudaSetDevice(device); }, before};
+}
+
+std::string CudaDevice::misplaced(const void* memory, Place place) const {
+  activate("looking at a pointer");
+  cudaPointerAttributes attributes{};
+  check_call(cudaPointerGetAttributes(&attributes, memory), "looking at a pointer");
+  switch (attributes.type) {
+    case cudaMemoryTypeManaged:
+      return "";
+    case cudaMemoryTypeDevice:
+      return place == Place::kDevice && attributes.device == stream_.device
+                 ? ""
+                 : fmt::format("memory of cuda:{}", attributes.device);
+    default:  // pinned, or not known to CUDA
+      return place == Place::kHost ? "" : "memory of the host";
+  }
+}
+
 void* CudaDevice::allocate(std::size_t bytes) {
   activate("allocate");
   void* memory = nullptr;
@@ -168,8 +193,9 @@ void* CudaDevice::allocate(std::size_t bytes) {
     cudaGetLastError();
     std::size_t free = 0, total = 0;
     check_call(cudaMemGetInfo(&free, &total), "allocate");
-    fail("out of memory on cuda:{}: {:.2f} GiB asked for, {:.2f} GiB of {:.2f} GiB free", stream_.device,
-         static_cast<double>(bytes) / kGiB, static_cast<double>(free) / kGiB, static_cast<double>(total) / kGiB);
+    throw OutOfMemory(fmt::format("out of memory on cuda:{}: {:.2f} GiB asked for, {:.2f} GiB of {:.2f} GiB free",
+                                  stream_.device, static_cast<double>(bytes) / kGiB, static_cast<double>(free) / kGiB,
+                                  static_cast<double>(total) / kGiB));
   }
   check_call(status, "allocate");
   return memory;

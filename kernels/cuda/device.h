@@ -26,6 +26,9 @@ class CudaDevice final : public Device {
   Layout layout(Use use) const override;
   std::string why_not(Precision precision) const override;
 
+  HostState enter() noexcept override;
+  std::string misplaced(const void* memory, Place place) const override;
+
   void* allocate(std::size_t bytes) override;
   void release(void* memory) noexcept override;
   void upload(void* to_device, const void* from_host, std::size_t bytes) override;

@@ -11,6 +11,7 @@ BEGIN {
   may["metrics"] = " metrics data engine kernels "
   may["tree"] = " tree metrics data engine kernels "
   may["report"] = " report tree metrics data engine kernels "
+  may["c_api"] = " c_api report tree metrics nn data engine kernels "
   may["tools"] = " tools report tree metrics nn data engine kernels "
   if (ARGC < 2) breach("no files to check")
   for (i = 1; i < ARGC; i++) {
@@ -56,7 +57,7 @@ FNR == 1 {
   sub(/[^\/]*$/, "", beside)
   header = FILENAME ~ /\.(h|cuh)$/
   if (!(folder in may) && !citations_only) breach("this folder has no rule in tests/house/check.awk")
-  if (header && !citations_only && $0 !~ /^\/\//) breach("a header opens with a few sentences on what it is for")
+  if (header && !citations_only && $0 !~ /^\/[\/*]/) breach("a header opens with a few sentences on what it is for")
 }
 
 # Comments do not count. Block comments are rare here; a line of one starts with a star.

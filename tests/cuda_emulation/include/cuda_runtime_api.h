@@ -40,6 +40,11 @@ enum cudaError_t {
   cudaErrorCapturedEvent = 907,
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice, cudaMemoryTypeManaged };
+struct cudaPointerAttributes {
+  cudaMemoryType type;
+  int device;
+};
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 inline constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDisableTiming = 2;
@@ -87,7 +92,9 @@ inline constexpr std::size_t kDeviceBytes = std::size_t{16} << 30;
 inline cudaError_t last_error = cudaSuccess;  // what cudaGetLastError() answers
 inline std::string launch_failure;            // what went wrong in a grid
 inline std::set<cudaStream_t> streams;
-inline std::map<const std::byte*, std::size_t> pinned;  // host memory that a GPU reaches, and its bytes
+using Blocks = std::map<const std::byte*, std::size_t>;  // and their bytes
+inline Blocks pinned;                                    // host memory that a GPU reaches
+inline Blocks allocated;                                 // the GPU's own
 
 struct Capture {
   cudaStream_t origin = nullptr;
@@ -161,10 +168,10 @@ inline std::vector<std::size_t> order_of(const CUgraph_st& graph, bool last_firs
   return order;
 }
 
-inline bool is_pinned(const void* memory) {
+inline bool is_within(const Blocks& blocks, const void* memory) {
   const auto* const byte = static_cast<const std::byte*>(memory);
-  const auto behind = pinned.upper_bound(byte);
-  return behind != pinned.begin() && byte < std::prev(behind)->first + std::prev(behind)->second;
+  const auto behind = blocks.upper_bound(byte);
+  return behind != blocks.begin() && byte < std::prev(behind)->first + std::prev(behind)->second;
 }
 
 inline void finish(cudaStream_t stream, std::int64_t place) {
@@ -261,6 +268,10 @@ inline cudaError_t cudaDriverGetVersion(int* version) {
 inline cudaError_t cudaSetDevice(int device) {
   return device == 0 ? cudaSuccess : densetree::emulation::refuse(cudaErrorInvalidDevice);
 }
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
 // Two multiprocessors, so that grids stay small and the threads of a large operation have several elements each.
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {"emulated GPU", densetree::emulation::kDeviceBytes, 8, 0, 2};
@@ -291,16 +302,19 @@ inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   if (!densetree::emulation::counts_only) {
     std::memset(*memory, 0xFF, rounded);
   }
+  densetree::emulation::allocated[static_cast<std::byte*>(*memory)] = rounded;
   return cudaSuccess;
 }
 inline cudaError_t cudaFree(void* memory) {
   densetree::emulation::finish_all();
+  densetree::emulation::allocated.erase(static_cast<std::byte*>(memory));
   std::free(memory);
   return densetree::emulation::unless_capturing();
 }
 inline cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
   const cudaError_t status = cudaMalloc(memory, bytes);
   if (status == cudaSuccess) {
+    densetree::emulation::allocated.erase(static_cast<std::byte*>(*memory));
     densetree::emulation::pinned[static_cast<std::byte*>(*memory)] = bytes;
   }
   return status;
@@ -308,6 +322,14 @@ inline cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
 inline cudaError_t cudaFreeHost(void* memory) {
   densetree::emulation::pinned.erase(static_cast<std::byte*>(memory));
   return cudaFree(memory);
+}
+inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* memory) {
+  using namespace densetree::emulation;
+  attributes->type = is_within(allocated, memory) ? cudaMemoryTypeDevice
+                     : is_within(pinned, memory)  ? cudaMemoryTypeHost
+                                                  : cudaMemoryTypeUnregistered;
+  attributes->device = attributes->type == cudaMemoryTypeUnregistered ? -2 : 0;
+  return cudaSuccess;
 }
 inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   *free = *total = densetree::emulation::kDeviceBytes;
@@ -337,7 +359,8 @@ inline cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                                    cudaStream_t stream) {
   const bool on_its_own =
-      kind == cudaMemcpyDeviceToDevice || densetree::emulation::is_pinned(kind == cudaMemcpyHostToDevice ? from : to);
+      kind == cudaMemcpyDeviceToDevice ||
+      densetree::emulation::is_within(densetree::emulation::pinned, kind == cudaMemcpyHostToDevice ? from : to);
   if (on_its_own) {
     densetree::emulation::enqueue(stream, [=] { std::memmove(to, from, bytes); });
     return cudaSuccess;

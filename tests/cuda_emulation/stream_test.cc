@@ -1,0 +1,54 @@
+// The C interface on a stream and in memory of the host program: a call queues its work there and does not wait.
+#include <cuda_runtime_api.h>
+
+#include "tests/c_api/handles.h"
+#include "tests/nn/small_model.h"
+
+namespace densetree::test {
+namespace {
+
+TEST(EmulatedStream, CallsQueueTheirWorkThere) {
+  cudaStream_t stream = nullptr;
+  ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  {
+    densetree_engine_params params = engine_params("cuda");
+    params.stream = stream;
+    const Handle<densetree_engine> engine = make_engine(params);
+    EXPECT_STREQ(densetree_engine_device(engine.get()), "cuda:0");
+    const Handle<densetree_model> model = make_model(engine.get());
+    std::vector<std::uint8_t> pixels;
+    for (const float value : random_floats(kBatch * kSource * kSource, 2, 0, 255)) {
+      pixels.push_back(static_cast<std::uint8_t>(value));
+    }
+    const std::vector<float> expected = logits_of(model.get(), pixels);
+    void *pixels_there = nullptr, *logits_there = nullptr;
+    ASSERT_EQ(cudaMalloc(&pixels_there, pixels.size()), cudaSuccess);
+    ASSERT_EQ(cudaMalloc(&logits_there, expected.size() * sizeof(float)), cudaSuccess);
+    cudaMemcpyAsync(pixels_there, pixels.data(), pixels.size(), cudaMemcpyHostToDevice, stream);  // and no wait
+    densetree_images images = images_on_host(pixels);
+    images.pixels = static_cast<const std::uint8_t*>(pixels_there);
+    images.place = DENSETREE_DEVICE;
+    densetree_outputs outputs = no_outputs();
+    outputs.logits = static_cast<float*>(logits_there);
+    outputs.logits_size = expected.size();
+    outputs.place = DENSETREE_DEVICE;
+    std::vector<float> logits(expected.size(), -7);
+    for (int call = 0; call < 3; ++call) {  // called, captured, replayed
+      const std::int64_t done = stream->done;
+      expect_ok(densetree_model_infer(model.get(), &images, &outputs, nullptr, nullptr));
+      EXPECT_LT(done, stream->added);
+      EXPECT_GT(stream->queued.size(), 0u);  // somebody has to wait
+      cudaMemcpyAsync(logits.data(), logits_there, logits.size() * sizeof(float), cudaMemcpyDeviceToHost, stream);
+      cudaStreamSynchronize(stream);
+      EXPECT_EQ(logits, expected);
+      logits.assign(logits.size(), -7);
+    }
+    cudaFree(pixels_there);
+    cudaFree(logits_there);
+  }
+  EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);  // it is the host's, and still there
+  cudaStreamDestroy(stream);
+}
+
+}  // namespace
+}  // namespace densetree::test
