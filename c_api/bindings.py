@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes densetree.f90, the Fortran module of the C interface, from densetree.h. The module is kept in the repository, and a
-test holds it against the header.
+"""Makes from densetree.h what other languages know of the C interface: a Fortran module, and ctypes' declarations for
+Python. Both are kept in the repository, and tests hold them against the header.
 
-  bindings.py             prints the module
-  bindings.py --check F   exit status 1 where F is not what would be printed
+  bindings.py fortran|python             prints it
+  bindings.py fortran|python --check F   exit status 1 where F is not what would be printed
 """
 
 import pathlib
@@ -23,13 +23,19 @@ class Header:
         self.enumerations = [(typedef, re.findall(r"(\w+) = (\d+)", body)) for typedef, body in
                              re.findall(r"typedef int32_t (\w+);\s*enum \{(.*?)\};", text, re.DOTALL)]
         self.handles = re.findall(r"typedef struct (\w+) \1;", text)
-        self.callbacks = re.findall(r"typedef [^;{]*?\(\*(\w+)\)\(", text)
+        self.callback_texts = re.findall(r"typedef ([^;{]*?)\(\*(\w+)\)\(([^)]*)\)", text)
+        self.callbacks = [name for _, name, _ in self.callback_texts]
         self.structs = [(name, [self.declaration(field) for field in body.split(";") if field.strip()])
                         for name, body in re.findall(r"typedef struct (\w+) \{(.*?)\} \1;", text, re.DOTALL)]
         self.functions = [(name, self.plain(result), [] if args.strip() == "void" else
                            [self.declaration(argument)[:2] for argument in args.split(",")])
                           for result, name, args in
                           re.findall(r"DENSETREE_API\s+([\w\s*]+?)\s*\b(\w+)\(([^)]*)\)", text)]
+
+    def callback_types(self):
+        """Of each: name, result, types of its arguments."""
+        for result, name, arguments in self.callback_texts:
+            yield name, self.plain(result), [self.declaration(argument)[1] for argument in arguments.split(",")]
 
     @staticmethod
     def plain(kind):
@@ -138,14 +144,81 @@ def initial(kind):
     return {"real(c_double)": " = 0", "type(c_ptr)": " = c_null_ptr", "type(c_funptr)": " = c_null_funptr"}.get(kind, "")
 
 
+# Of arguments and fields in C.
+CTYPES = {"size_t": "c_size_t", "int32_t": "c_int32", "int64_t": "c_int64", "uint64_t": "c_uint64", "double": "c_double",
+          "char*": "c_char_p", "void": "None"}
+
+
+def python(header):
+    structs = {name for name, _ in header.structs}
+    enumerations = {name for name, _ in header.enumerations}
+
+    def kind_of(kind):
+        if kind.rstrip("*") in structs:
+            return f"POINTER({python_name(kind[:-1])})"
+        if kind in header.callbacks:
+            return f"{python_name(kind)}Callback"
+        if kind in enumerations:
+            return "c_int32"
+        return CTYPES.get(kind, "c_void_p")
+
+    yield '"""What densetree.h declares, for ctypes. Made from it by bindings.py."""'
+    yield ""
+    names = "CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint64, c_void_p"
+    yield f"from ctypes import {names}"
+    yield ""
+    major, minor, patch = (int(number) for _, number in header.numbers)
+    yield f"VERSION = {major * 1000000 + minor * 1000 + patch}"
+    yield f'VERSION_TEXT = "{major}.{minor}.{patch}"'
+    for _, constants in header.enumerations:
+        yield ""
+        for name, number in constants:
+            yield f"{name.removeprefix('DENSETREE_')} = {number}"
+    yield ""
+    for name, result, arguments in header.callback_types():
+        kinds = ", ".join(kind_of(kind) for kind in [result, *arguments])
+        yield f"{python_name(name)}Callback = CFUNCTYPE({kinds})"
+    for name, struct in header.structs:
+        yield ""
+        yield ""
+        yield f"class {python_name(name)}(Structure):"
+        yield "    _fields_ = ["
+        for field, kind, length in header.fields(struct):
+            if length:
+                yield f'        ("{field}", {"c_char" if kind == "char" else kind_of(kind)} * {length}),'
+            else:
+                yield f'        ("{field}", {kind_of(kind)}),'
+        yield "    ]"
+    yield ""
+    yield ""
+    yield "# Of each function its result and arguments."
+    yield "FUNCTIONS = {"
+    for name, result, arguments in header.functions:
+        kinds = [kind_of(kind) for _, kind in arguments]
+        statement = f'"{name}": ({kind_of(result)}, [{", ".join(kinds)}]),'
+        yield "\n        ".join(textwrap.wrap(statement, 110, initial_indent="    "))
+    yield "}"
+
+
+def python_name(name):
+    """Of densetree_model_params: ModelParams."""
+    return "".join(word.capitalize() for word in name.removeprefix("densetree_").split("_"))
+
+
+LANGUAGES = {"fortran": fortran, "python": python}
+
+
 def main(arguments):
-    module = "\n".join(fortran(Header(HEADER.read_text()))) + "\n"
-    if arguments[:1] != ["--check"]:
-        sys.stdout.write(module)
+    if len(arguments) not in (1, 3) or arguments[0] not in LANGUAGES or arguments[1:2] not in ([], ["--check"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    made = "\n".join(LANGUAGES[arguments[0]](Header(HEADER.read_text()))) + "\n"
+    if len(arguments) == 1:
+        sys.stdout.write(made)
         return 0
-    if pathlib.Path(arguments[1]).read_text() == module:
+    if pathlib.Path(arguments[2]).read_text() == made:
         return 0
-    print(f"{arguments[1]} is not what {sys.argv[0]} makes of {HEADER}; make it anew", file=sys.stderr)
+    print(f"{arguments[2]} is not what '{sys.argv[0]} {arguments[0]}' makes of {HEADER}; make it anew", file=sys.stderr)
     return 1
 
 

@@ -198,6 +198,11 @@ module densetree
       type(c_ptr), value :: engine
       type(c_ptr) :: answer
     end function densetree_engine_device
+    function densetree_engine_stream(engine) bind(C) result(answer)
+      import
+      type(c_ptr), value :: engine
+      type(c_ptr) :: answer
+    end function densetree_engine_stream
     function densetree_engine_wait(engine) bind(C) result(answer)
       import
       type(c_ptr), value :: engine

@@ -121,6 +121,8 @@ DENSETREE_API densetree_status* densetree_engine_create(int32_t version, const d
 DENSETREE_API void densetree_engine_release(densetree_engine* engine);
 /* "cpu", "cuda:0": what "auto" took. Null of null. */
 DENSETREE_API const char* densetree_engine_device(const densetree_engine* engine);
+/* Where it queues its work, a cudaStream_t: the caller's, or its own. Null on devices without streams. */
+DENSETREE_API void* densetree_engine_stream(const densetree_engine* engine);
 /* Waits for all work that was queued. */
 DENSETREE_API densetree_status* densetree_engine_wait(densetree_engine* engine) DENSETREE_MUST_CHECK;
 

@@ -143,6 +143,10 @@ const char* densetree_engine_device(const densetree_engine* engine) {
   return engine ? engine->engine->name().c_str() : nullptr;
 }
 
+void* densetree_engine_stream(const densetree_engine* engine) {
+  return engine ? engine->engine->device().stream() : nullptr;
+}
+
 densetree_status* densetree_engine_wait(densetree_engine* engine) {
   return guarded(DENSETREE_FAILED, [&] {
     const Entry entry(*at(engine, "engine").engine);

@@ -134,6 +134,8 @@ class Device {
   // Empty where the device computes in this precision, else why not, to be shown to a user.
   virtual std::string why_not(Precision precision) const = 0;
 
+  // Where work is queued, to be waited for from elsewhere: a cudaStream_t, or null on devices without streams.
+  virtual void* stream() const { return nullptr; }
   // For libraries in other people's programs: makes this the thread's current device until the end of scope.
   virtual HostState enter() noexcept { return {}; }
   // Empty where the memory lies in such a place, else where it lies instead, to be shown to a user.

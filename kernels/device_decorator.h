@@ -16,6 +16,7 @@ class DeviceDecorator : public Device {
   std::string why_not(Precision precision) const override { return inner_.why_not(precision); }
   bool prefers_fused() const override { return inner_.prefers_fused(); }
 
+  void* stream() const override { return inner_.stream(); }
   HostState enter() noexcept override { return inner_.enter(); }
   std::string misplaced(const void* memory, Place place) const override { return inner_.misplaced(memory, place); }
 

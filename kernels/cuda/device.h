@@ -26,6 +26,7 @@ class CudaDevice final : public Device {
   Layout layout(Use use) const override;
   std::string why_not(Precision precision) const override;
 
+  void* stream() const override { return stream_.handle; }
   HostState enter() noexcept override;
   std::string misplaced(const void* memory, Place place) const override;
 

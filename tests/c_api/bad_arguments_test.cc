@@ -424,6 +424,8 @@ TEST_F(BadArguments, OfTheRightTypeAreRefusedToo) {
   EXPECT_EQ(densetree_status_code(nullptr), DENSETREE_OK);
   EXPECT_STREQ(densetree_status_message(nullptr), "");
   EXPECT_EQ(densetree_engine_device(nullptr), nullptr);
+  EXPECT_EQ(densetree_engine_stream(nullptr), nullptr);
+  EXPECT_EQ(densetree_engine_stream(engine_.get()), nullptr);
   EXPECT_EQ(densetree_model_label(nullptr, 0), nullptr);
   densetree_status_release(nullptr);
   densetree_engine_release(nullptr);

@@ -15,6 +15,7 @@ TEST(EmulatedStream, CallsQueueTheirWorkThere) {
     params.stream = stream;
     const Handle<densetree_engine> engine = make_engine(params);
     EXPECT_STREQ(densetree_engine_device(engine.get()), "cuda:0");
+    EXPECT_EQ(densetree_engine_stream(engine.get()), stream);
     const Handle<densetree_model> model = make_model(engine.get());
     std::vector<std::uint8_t> pixels;
     for (const float value : random_floats(kBatch * kSource * kSource, 2, 0, 255)) {
