@@ -1,5 +1,7 @@
 // Calibrations: from scores to posteriors along a label tree, and to answers.
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 #include "c_api/handles.h"
 #include "engine/io/file.h"
@@ -36,6 +38,9 @@ std::vector<double> thresholds_of(const densetree_calibration* calibration, cons
     return calibration->calibration.chosen_thresholds("thresholds are left out");
   }
   const auto given = buffer(thresholds, size, nodes_of(calibration), "thresholds", Size::kExactly);
+  const auto bad = std::ranges::find_if(given, [](double value) { return std::isnan(value); });
+  require(bad == given.end(), "thresholds[{}] is nan; infinity is for nodes that are never reported",
+          bad - given.begin());
   return {given.begin(), given.end()};
 }
 
@@ -75,7 +80,7 @@ densetree_status* densetree_calibration_read(densetree_engine* engine, const cha
                                              densetree_calibration** calibration) {
   return guarded(DENSETREE_FAILED, [&] {
     densetree_calibration*& made = made_at(calibration, "calibration");
-    const Entry entry(*at(engine, "engine").engine);
+    const Entry entry(at(engine, "engine").engine);
     made = new densetree_calibration{engine->engine, tree::read_calibration(&at(file, "file"))};
   });
 }
@@ -86,7 +91,7 @@ densetree_status* densetree_calibration_fit(densetree_engine* engine, const dens
                                             densetree_calibration** calibration) {
   return guarded(DENSETREE_FAILED, [&] {
     densetree_calibration*& made = made_at(calibration, "calibration");
-    const Entry entry(*at(engine, "engine").engine);
+    const Entry entry(at(engine, "engine").engine);
     const auto p = read_struct(params, "params");
     const tree::CalibrationSettings settings = settings_of(p);
     const tree::LabelTree tree = p.tree ? tree::LabelTree::read(p.tree) : tree::LabelTree::of_14_labels();
@@ -96,6 +101,10 @@ densetree_status* densetree_calibration_fit(densetree_engine* engine, const dens
     const auto given = buffer(scores, scores_size, images * leaves, "scores", Size::kExactly);
     const auto truths = buffer(targets, targets_size, images * leaves, "targets", Size::kExactly);
     const auto whose = buffer(patients, patients_size, images, "patients", Size::kExactly);
+    for (const auto& [memory, name] :
+         {std::pair<const void*, const char*>(scores, "scores"), {targets, "targets"}, {patients, "patients"}}) {
+      engine->engine->require_place(memory, Place::kHost, name);
+    }
     metrics::ScoredImages set{.images = {},
                               .patients = {whose.begin(), whose.end()},
                               .labels = tree.labels().names(),
@@ -113,7 +122,7 @@ densetree_status* densetree_calibration_fit(densetree_engine* engine, const dens
       const tree::ThresholdRequest request = on_arguments([&] { return tree::parse_threshold_request(p.choose); });
       made = new densetree_calibration{
           engine->engine, tree::fit_and_choose(device, tree, settings, set, source, request, p.choose_share, p.seed,
-                                               device.info().threads)};
+                                               engine->engine->threads())};
     } else {
       made = new densetree_calibration{engine->engine, tree::fit(device, tree, settings, set, source)};
     }
@@ -121,7 +130,7 @@ densetree_status* densetree_calibration_fit(densetree_engine* engine, const dens
 }
 
 void densetree_calibration_release(densetree_calibration* calibration) {
-  release(calibration);
+  Engine::release(calibration);
 }
 
 densetree_status* densetree_calibration_write(densetree_calibration* calibration, const char* file) {
@@ -168,12 +177,14 @@ densetree_status* densetree_calibration_check_model(const densetree_calibration*
 densetree_status* densetree_calibration_posteriors(densetree_calibration* calibration, const double* scores,
                                                    size_t scores_size, double* posteriors, size_t posteriors_size) {
   return guarded(DENSETREE_FAILED, [&] {
-    const Entry entry(*at(calibration, "calibration").engine);
+    const Entry entry(at(calibration, "calibration").engine);
     const auto leaves = static_cast<std::size_t>(tree_of(calibration).leaves());
     at(scores, "scores");
     const std::size_t images = rows_of(scores_size, leaves, "scores"), nodes = nodes_of(calibration);
     const auto given = buffer(scores, scores_size, images * leaves, "scores", Size::kExactly);
     const auto to = buffer(posteriors, posteriors_size, images * nodes, "posteriors", Size::kAtLeast);
+    calibration->engine->require_place(scores, Place::kHost, "scores");
+    calibration->engine->require_place(posteriors, Place::kHost, "posteriors");
     require_scores(given);
     const tree::NodeTable<double> table = calibration->calibration.posteriors(calibration->engine->device(), given);
     for (std::size_t i = 0; i < images; ++i) {

@@ -16,17 +16,18 @@
  *  - A function that can fail returns a status: null where it succeeded, else a code and a sentence, to be released.
  *    What it was to make is then null, and what it was to change is as it was, unless it says otherwise.
  *  - Release functions take null. Handles may be released in any order.
- *  - Structs begin with their size, which the caller sets: by the ..._init function, which sets the defaults too, or as
- *    {.size = sizeof(struct)} with zeros behind it. So they can grow. A field that the library does not know must be
- *    zero.
+ *  - Structs begin with their size, so that they can grow: set by the ..._init function, with defaults, where there is
+ *    one, else {.size = sizeof(struct)} with zeros behind it. Reserved fields, and such as a library does not know,
+ * must be zero.
  *  - Sizes of buffers are numbers of elements, not bytes. Arrays are dense, the last index fastest.
- *  - An engine, and what was made of it, is for one thread at a time; a call while another one runs there, or out of a
- *    callback of it, is refused with DENSETREE_BUSY. Different engines may be used at the same time.
+ *  - An engine, and what was made of it, is for one thread at a time: a call while another one runs there, or out of a
+ *    callback of it, is refused with DENSETREE_BUSY. What takes a const handle may be called at any time, and what is
+ *    released during a call goes when the call is over. Different engines may be used at the same time.
  *  - Texts are UTF-8 and end with a zero. Those handed out belong to their handle.
  *  - Nothing here ends the process, throws, installs handlers, or leaves changed what belongs to the host program: the
  *    number of OpenMP threads, the current CUDA device, locale, floating-point mode.
- *  - On CUDA, work is queued on the engine's stream. A call waits for it only where it writes to host memory; what it
- *    reads from device memory must stay until its work is done.
+ *  - On CUDA, work is queued on the engine's stream. infer and train_step wait for it only where they write to host
+ *    memory; what they read from device memory must stay until their work is done. Other calls wait.
  *
  * No medical device: for research only.
  */
@@ -103,7 +104,7 @@ typedef int32_t (*densetree_progress)(void* data, int64_t done, int64_t total);
 typedef struct densetree_engine_params {
   size_t size;
   const char* device; /* "auto", "cpu", "cuda" or "cuda:N" */
-  void* stream;       /* cudaStream_t of the caller's that outlives the engine; null: one of the engine's own */
+  void* stream;       /* cudaStream_t of that device, cudaStreamLegacy for the default one; null: one of its own */
   densetree_log log;  /* or null */
   void* log_data;
   densetree_allocate allocate; /* both, or neither */
@@ -115,6 +116,7 @@ typedef struct densetree_engine_params {
 
 DENSETREE_API densetree_status* densetree_engine_params_init(densetree_engine_params* params,
                                                              size_t size) DENSETREE_MUST_CHECK;
+/* Stream, callbacks and their data outlive the engine and all that is made of it. */
 /* version: DENSETREE_VERSION as the caller was compiled with. Another major version is refused. */
 DENSETREE_API densetree_status* densetree_engine_create(int32_t version, const densetree_engine_params* params,
                                                         densetree_engine** engine) DENSETREE_MUST_CHECK;
@@ -144,7 +146,7 @@ typedef struct densetree_model_params {
      there. Null: an architecture whose weights are loaded or drawn later. */
   const char* run;
   const char* architecture;       /* "densenet121", "growth=8,blocks=2-3-4-2,init=16", ...; null: the run's, or that */
-  const char* const* label_names; /* as many as labels, for checkpoints; null: the run's, or NIH's 14 findings */
+  const char* const* label_names; /* as many as labels, for checkpoints; null: the run's, or of 14 NIH's findings */
   const float* positive_weights;  /* as many as labels, of the loss; or null */
   int64_t labels;                 /* 0: the run's, or 14 */
   int64_t batch_size;             /* images at once */
@@ -176,7 +178,8 @@ DENSETREE_API densetree_status* densetree_plan_create(densetree_engine* engine, 
 DENSETREE_API void densetree_plan_release(densetree_plan* plan);
 DENSETREE_API densetree_status* densetree_plan_get_info(const densetree_plan* plan,
                                                         densetree_model_info* info) DENSETREE_MUST_CHECK;
-/* The largest batch whose plan fits into so many bytes; 0 where not even one image does. */
+/* The largest batch up to 4096 whose plan fits into so many bytes; 0 where not even one image does. That of the params
+   does not matter. */
 DENSETREE_API densetree_status* densetree_largest_batch(densetree_engine* engine, const densetree_model_params* params,
                                                         size_t bytes, int64_t* batch_size) DENSETREE_MUST_CHECK;
 
@@ -197,7 +200,8 @@ DENSETREE_API densetree_status* densetree_model_initialize(densetree_model* mode
 /* Weights under torchvision's names (safetensors), each of its shape; and the state of training where the model trains
    and the file has it. */
 DENSETREE_API densetree_status* densetree_model_load(densetree_model* model, const char* file) DENSETREE_MUST_CHECK;
-/* A checkpoint that load and the program take, whole or not at all. Needs names of the labels. */
+/* A checkpoint that load takes, and where the labels are NIH's findings the program; whole or not at all. Needs names
+   of the labels. */
 DENSETREE_API densetree_status* densetree_model_save(densetree_model* model, const char* file) DENSETREE_MUST_CHECK;
 
 typedef struct densetree_tensor {
@@ -258,8 +262,8 @@ typedef struct densetree_step_params {
 
 DENSETREE_API densetree_status* densetree_step_params_init(densetree_step_params* params,
                                                            size_t size) DENSETREE_MUST_CHECK;
-/* Forward, backward and Adam on one whole batch. targets: (batch_size, labels) of 1, 0, or NaN where unknown. loss: its
-   mean before the update; null: it is not waited for. */
+/* Forward, backward and Adam on one whole batch. targets: (batch_size, labels) from 0 to 1, or NaN where unknown. loss:
+   its mean before the update, which may have become infinite or NaN; null: it is not waited for. */
 DENSETREE_API densetree_status* densetree_model_train_step(densetree_model* model, const densetree_images* images,
                                                            const float* targets, size_t targets_size,
                                                            const densetree_step_params* params,

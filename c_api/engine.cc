@@ -1,5 +1,6 @@
 // Engines: a device, who may use it when, and the host's memory for it.
-#include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "c_api/handles.h"
 #include "engine/planner.h"
@@ -12,6 +13,12 @@ class HostedDevice final : public DeviceDecorator {
   HostedDevice(Device& inner, const densetree_engine_params& params)
       : DeviceDecorator(inner), allocate_(params.allocate), free_(params.free), data_(params.memory_data) {}
 
+  // What the caller's allocator has is for it to say.
+  DeviceInfo info() const override {
+    DeviceInfo info = inner_.info();
+    info.free_memory = std::numeric_limits<std::size_t>::max();
+    return info;
+  }
   void* allocate(std::size_t bytes) override {
     void* const memory = allocate_(data_, bytes, Planner::kAlignment);
     if (!memory) {
@@ -46,18 +53,25 @@ class HostedDevice final : public DeviceDecorator {
 namespace {
 
 bool is_device_name(std::string_view name) {
-  return name == "auto" || name == "cpu" || name == "cuda" || name.starts_with("cuda:");
+  constexpr std::string_view kNumbered = "cuda:";
+  if (name.starts_with(kNumbered)) {
+    const std::string_view number = name.substr(kNumbered.size());
+    return !number.empty() && number.find_first_not_of("0123456789") == std::string_view::npos;
+  }
+  return name == "auto" || name == "cpu" || name == "cuda";
 }
 
 }  // namespace
 
-Engine::Engine(const densetree_engine_params& params) : log_(params.log), log_data_(params.log_data) {
+Engine::Engine(const densetree_engine_params& params)
+    : log_(params.log), log_data_(params.log_data), threads_(params.threads) {
   require(params.device && is_device_name(params.device), "device is {}; use auto, cpu, cuda or cuda:N",
           params.device ? params.device : "null");
   require(params.threads >= 0 && params.threads <= most_threads(), "threads is {}; use 1 to {}, or 0 for all cores",
           params.threads, most_threads());
   require((params.allocate == nullptr) == (params.free == nullptr),
           "of allocate and free one is null; give both or neither");
+  require(!params.stream || std::string_view(params.device) != "cpu", "stream is given, and device cpu has none");
   device_ = make_device(params.device, params.threads, params.stream);
   used_ = device_.get();
   if (params.allocate) {
@@ -68,7 +82,7 @@ Engine::Engine(const densetree_engine_params& params) : log_(params.log), log_da
 }
 
 Engine::~Engine() {
-  const HostState state = device_->enter();
+  const CurrentDeviceGuard guard;
   hosted_.reset();
   device_.reset();
 }
@@ -81,19 +95,40 @@ void Engine::log(const std::string& message) const {
 
 void Engine::require_place(const void* memory, Place place, const char* name) const {
   const std::string elsewhere = device_->misplaced(memory, place);
-  require(elsewhere.empty(), "{} is {}; its place says {}", name, elsewhere,
-          place == Place::kHost ? "DENSETREE_HOST" : fmt::format("DENSETREE_DEVICE, which is {}", name_));
+  if (!elsewhere.empty()) {
+    refuse(DENSETREE_INVALID_ARGUMENT, "{} is {}; it must be memory of {}", name, elsewhere,
+           place == Place::kHost ? "the host" : name_);
+  }
 }
 
-Entry::Turn::Turn(std::atomic<bool>& busy) : busy_(busy) {
-  if (busy_.exchange(true)) {
+bool Engine::enter() {
+  const std::lock_guard lock(mutex_);
+  return !std::exchange(busy_, true);
+}
+
+void Engine::leave() noexcept {
+  while (true) {
+    Retired retired;
+    const std::lock_guard lock(mutex_);
+    if (retired_.empty()) {
+      busy_ = false;
+      return;
+    }
+    retired.swap(retired_);
+  }
+}
+
+void Engine::retire(std::shared_ptr<void> handle) {
+  const std::lock_guard lock(mutex_);
+  retired_.push_back(std::move(handle));
+}
+
+Entry::Entry(const std::shared_ptr<Engine>& engine) : engine_(engine) {
+  if (!engine->enter()) {
     refuse(DENSETREE_BUSY,
            "the engine is in use by another call; one thread at a time, and no call out of its callbacks");
   }
 }
-
-Entry::Entry(Engine& engine) : turn_(engine.busy_), state_(engine.device().enter()) {}
-Entry::~Entry() = default;
 
 }  // namespace densetree::c_api
 
@@ -103,15 +138,16 @@ using namespace densetree::c_api;
 densetree_status* densetree_device_get(int32_t index, densetree_device_info* device) {
   return guarded(DENSETREE_FAILED, [&] {
     require(index >= 0, "index is {}; it counts from 0", index);
-    const std::vector<DeviceStatus> devices = list_devices();
-    if (static_cast<std::size_t>(index) >= devices.size()) {
-      refuse(DENSETREE_NOT_FOUND, "there are {} devices", devices.size());
+    at(device, "device");
+    const CurrentDeviceGuard guard;
+    const std::optional<DeviceStatus> found = device_status(static_cast<std::size_t>(index));
+    if (!found) {
+      refuse(DENSETREE_NOT_FOUND, "index is {}, behind the last device", index);
     }
-    const DeviceStatus& found = devices[static_cast<std::size_t>(index)];
     densetree_device_info result{};
-    found.name.copy(result.name, sizeof result.name - 1);
-    found.detail.copy(result.detail, sizeof result.detail - 1);
-    result.available = found.available;
+    found->name.copy(result.name, sizeof result.name - 1);
+    found->detail.copy(result.detail, sizeof result.detail - 1);
+    result.available = found->available;
     write_struct(device, "device", result);
   });
 }
@@ -131,11 +167,15 @@ densetree_status* densetree_engine_create(int32_t version, const densetree_engin
         "the caller was compiled for version {}.{}.{} and this library is {}.{}.{}; their major versions must agree",
         version / 1000000, version / 1000 % 1000, version % 1000, DENSETREE_VERSION_MAJOR, DENSETREE_VERSION_MINOR,
         DENSETREE_VERSION_PATCH);
-    made = new densetree_engine{std::make_shared<Engine>(read_struct(params, "params"))};
+    const auto given = read_struct(params, "params");
+    require_unused(given.reserved);
+    const CurrentDeviceGuard guard;
+    made = new densetree_engine{std::make_shared<Engine>(given)};
   });
 }
 
 void densetree_engine_release(densetree_engine* engine) {
+  const CurrentDeviceGuard guard;
   delete engine;
 }
 
@@ -149,7 +189,7 @@ void* densetree_engine_stream(const densetree_engine* engine) {
 
 densetree_status* densetree_engine_wait(densetree_engine* engine) {
   return guarded(DENSETREE_FAILED, [&] {
-    const Entry entry(*at(engine, "engine").engine);
+    const Entry entry(at(engine, "engine").engine);
     engine->engine->device().synchronize();
   });
 }

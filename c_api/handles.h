@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -117,6 +118,7 @@ void write_struct(T* to, std::size_t size, const char* name, const T& value) {
   require_struct_size(size, sizeof(T), name);
   *to = value;
   to->size = size;
+  std::memset(reinterpret_cast<std::byte*>(to) + sizeof(T), 0, size - sizeof(T));  // of a later version
 }
 // Of a struct whose caller has set its size.
 template <class T>
@@ -144,6 +146,11 @@ inline bool truth(std::int32_t value, const char* name) {
   return value == 1;
 }
 
+// Fields that later versions may give a meaning.
+inline void require_unused(std::int32_t reserved) {
+  require(reserved == 0, "reserved is {}; it must be 0", reserved);
+}
+
 Place place_of(densetree_place value);
 
 // ---- Engine --------------------------------------------------------------------------------------
@@ -160,52 +167,65 @@ class Engine {
 
   Device& device() const { return *used_; }
   const std::string& name() const { return name_; }
+  int threads() const { return threads_; }               // of the CPU; 0: all cores
+  bool allocates() const { return hosted_ == nullptr; }  // by itself, and not the caller
   void log(const std::string& message) const;
   // Throws Fault where it lies elsewhere.
   void require_place(const void* memory, Place place, const char* name) const;
+  // Deletes a handle: now, or when the call that is under way is over.
+  template <class Handle>
+  static void release(Handle* handle) noexcept;
 
  private:
   friend class Entry;
+  using Retired = std::vector<std::shared_ptr<void>>;
+
+  bool enter();           // whether no other call is under way; this one is from here on
+  void leave() noexcept;  // and deletes what was released meanwhile
+  void retire(std::shared_ptr<void> handle);
+
   densetree_log log_;
   void* log_data_;
+  int threads_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<HostedDevice> hosted_;
   Device* used_;
   std::string name_;
-  std::atomic<bool> busy_ = false;
+  std::mutex mutex_;  // of what follows
+  bool busy_ = false;
+  Retired retired_;
 };
 
-// A call that works on the engine: until the end of scope no other may, and its device is the thread's.
+// A call that works on the engine. Until the end of scope no other may; then the thread's current device is the host's
+// again.
 class Entry {
  public:
-  explicit Entry(Engine& engine);
-  ~Entry();
+  explicit Entry(const std::shared_ptr<Engine>& engine);
+  ~Entry() { engine_->leave(); }
   Entry(const Entry&) = delete;
   Entry& operator=(const Entry&) = delete;
 
  private:
-  class Turn {
-   public:
-    explicit Turn(std::atomic<bool>& busy);
-    ~Turn() { busy_ = false; }
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
-
-   private:
-    std::atomic<bool>& busy_;
-  };
-
-  Turn turn_;
-  HostState state_;
+  CurrentDeviceGuard guard_;
+  std::shared_ptr<Engine> engine_;  // the caller may release it meanwhile
 };
 
-// Deletes a handle that has parts on the engine's device.
 template <class Handle>
-void release(Handle* handle) noexcept {
-  if (handle) {
-    const std::shared_ptr<Engine> engine = handle->engine;
-    const HostState state = engine->device().enter();
+void Engine::release(Handle* handle) noexcept {
+  if (!handle) {
+    return;
+  }
+  const CurrentDeviceGuard guard;
+  const std::shared_ptr<Engine> engine = handle->engine;
+  if (engine->enter()) {
     delete handle;
+    engine->leave();
+    return;
+  }
+  try {
+    engine->retire(std::shared_ptr<void>(handle, [](void* kept) { delete static_cast<Handle*>(kept); }));
+  } catch (const std::bad_alloc&) {
+    return;  // shared_ptr has deleted it, or it is lost: there is no memory left
   }
 }
 
@@ -230,7 +250,7 @@ struct densetree_engine {
 
 struct densetree_plan {
   std::shared_ptr<densetree::c_api::Engine> engine;
-  std::optional<densetree::nn::TrainedWeights> weights;
+  std::string run;  // where weights come from, or ""
   densetree::c_api::Labels labels;
   std::optional<densetree::nn::ModelPlan> plan;  // until a model takes it
   densetree::nn::ModelOptions options;
@@ -242,6 +262,7 @@ struct densetree_model {
   densetree::c_api::Labels labels;
   std::unique_ptr<densetree::nn::Model> model;
   densetree_model_info info;
+  std::atomic<std::int64_t> steps;                    // of the model, for other threads
   std::vector<densetree::ImageTransform> transforms;  // of a batch
   std::vector<float> logits;                          // of a batch, where the caller wants something made of them
 };

@@ -6,8 +6,8 @@
 #include "engine/planner.h"
 #include "kernels/functors/image.h"
 #include "nn/checkpoint_labels.h"
+#include "nn/network_settings.h"
 #include "nn/scoring.h"
-#include "nn/train_options.h"
 
 using namespace densetree;
 using namespace densetree::c_api;
@@ -15,11 +15,12 @@ using namespace densetree::c_api;
 namespace {
 
 void load(densetree_model& model, const TensorFile& file) {
+  check_finite(file);
   const bool optimizer = model.model->options().training && nn::has_optimizer(file);
   for (const std::string& note : model.model->load(file, LoadPolicy::kStrict, optimizer, 1)) {
     model.engine->log(note);
   }
-  check(model.model->weight_fault().empty(), "{}: {}", file.source(), model.model->weight_fault());
+  model.steps = model.model->steps();
 }
 
 struct Images {
@@ -30,6 +31,7 @@ struct Images {
 
 Images images_of(const densetree_model& model, const densetree_images* given) {
   const auto images = read_struct(given, "images");
+  require_unused(images.reserved);
   require(images.count >= 0, "count is {}; it must not be negative", images.count);
   const auto side = static_cast<std::size_t>(model.info.source_size), count = static_cast<std::size_t>(images.count);
   require(count <= PTRDIFF_MAX / (side * side), "count is {}, more than memory has room for", count);
@@ -50,6 +52,7 @@ struct Outputs {
 
 Outputs outputs_of(const densetree_model& model, const densetree_outputs* given, std::size_t count) {
   const auto outputs = read_struct(given, "outputs");
+  require_unused(outputs.reserved);
   const auto labels = static_cast<std::size_t>(model.info.labels),
              features = static_cast<std::size_t>(model.info.features);
   Outputs result{{}, {}, {}, place_of(outputs.place)};
@@ -101,14 +104,15 @@ void infer(densetree_model& model, const Images& images, const Outputs& outputs,
   }
 }
 
+struct StepSettings : AdamStep {
+  static void settings(auto& o, auto&& f) { nn::step_settings(o, f); }
+};
+
 AdamStep step_of(const densetree_step_params* given) {
   const auto params = read_struct(given, "params");
-  nn::TrainOptions options;
-  options.lr = params.lr;
-  options.weight_decay = params.weight_decay;
-  options.clip_norm = params.clip_norm;
-  on_arguments([&] { check_settings(options); });
-  return {.lr = params.lr, .weight_decay = params.weight_decay, .clip_norm = params.clip_norm};
+  StepSettings step{{.lr = params.lr, .weight_decay = params.weight_decay, .clip_norm = params.clip_norm}};
+  on_arguments([&] { check_settings(step); });
+  return step;
 }
 
 }  // namespace
@@ -116,7 +120,7 @@ AdamStep step_of(const densetree_step_params* given) {
 densetree_status* densetree_model_create(densetree_plan* plan, void* memory, size_t bytes, densetree_model** model) {
   return guarded(DENSETREE_FAILED, [&] {
     densetree_model*& made = made_at(model, "model");
-    const Entry entry(*at(plan, "plan").engine);
+    const Entry entry(at(plan, "plan").engine);
     Device& device = plan->engine->device();
     require(memory || bytes == 0, "memory is null and bytes {}; null takes 0 bytes", bytes);
     if (memory) {
@@ -127,6 +131,17 @@ densetree_status* densetree_model_create(densetree_plan* plan, void* memory, siz
     }
     if (!plan->plan) {
       plan->plan.emplace(device, plan->options);
+      check(plan->plan->bytes() == plan->info.bytes,
+            "planned anew, the model takes {} bytes instead of {}; make another plan", plan->plan->bytes(),
+            plan->info.bytes);
+    }
+    if (!memory && plan->engine->allocates()) {
+      const std::size_t free = device.info().free_memory;
+      if (plan->info.bytes > free) {
+        refuse(DENSETREE_OUT_OF_MEMORY,
+               "{} has {} bytes free and the plan needs {}; densetree_largest_batch says what fits",
+               plan->engine->name(), free, plan->info.bytes);
+      }
     }
     nn::ModelPlan taken = std::move(*plan->plan);
     plan->plan.reset();
@@ -139,8 +154,8 @@ densetree_status* densetree_model_create(densetree_plan* plan, void* memory, siz
     result->info.architecture = o.arch.name.c_str();
     result->transforms.assign(static_cast<std::size_t>(o.batch_size), resize_transform(o.source_size, o.image_size));
     result->logits.resize(static_cast<std::size_t>(o.batch_size * o.labels));
-    if (plan->weights) {
-      load(*result, plan->weights->file);
+    if (!plan->run.empty()) {
+      load(*result, nn::TrainedWeights(plan->run).file);
     } else {
       result->model->initialize(1);
     }
@@ -149,13 +164,13 @@ densetree_status* densetree_model_create(densetree_plan* plan, void* memory, siz
 }
 
 void densetree_model_release(densetree_model* model) {
-  release(model);
+  Engine::release(model);
 }
 
 densetree_status* densetree_model_get_info(const densetree_model* model, densetree_model_info* info) {
   return guarded(DENSETREE_FAILED, [&] {
     densetree_model_info now = at(model, "model").info;
-    now.steps = model->model->steps();
+    now.steps = model->steps;
     write_struct(info, "info", now);
   });
 }
@@ -169,21 +184,22 @@ const char* densetree_model_label(const densetree_model* model, int64_t index) {
 
 densetree_status* densetree_model_initialize(densetree_model* model, uint64_t seed) {
   return guarded(DENSETREE_FAILED, [&] {
-    const Entry entry(*at(model, "model").engine);
+    const Entry entry(at(model, "model").engine);
     model->model->initialize(seed);
+    model->steps = 0;
   });
 }
 
 densetree_status* densetree_model_load(densetree_model* model, const char* file) {
   return guarded(DENSETREE_FAILED, [&] {
-    const Entry entry(*at(model, "model").engine);
+    const Entry entry(at(model, "model").engine);
     load(*model, TensorFile::open(&at(file, "file")));
   });
 }
 
 densetree_status* densetree_model_save(densetree_model* model, const char* file) {
   return guarded(DENSETREE_FAILED, [&] {
-    const Entry entry(*at(model, "model").engine);
+    const Entry entry(at(model, "model").engine);
     at(file, "file");
     const nn::ModelOptions& o = model->model->options();
     require(!model->labels.names.empty(), "the labels have no names; give label_names when the plan is made");
@@ -226,7 +242,7 @@ densetree_status* densetree_model_get_tensor(const densetree_model* model, int64
 densetree_status* densetree_model_read_tensor(densetree_model* model, const char* name, float* values,
                                               size_t values_size) {
   return guarded(DENSETREE_FAILED, [&] {
-    const Entry entry(*at(model, "model").engine);
+    const Entry entry(at(model, "model").engine);
     const Parameters& parameters = model->model->plan().parameters();
     const int index = parameters.find(&at(name, "name"));
     require(index >= 0, "name is '{}', and the model has no such tensor", name);
@@ -241,7 +257,7 @@ densetree_status* densetree_model_infer(densetree_model* model, const densetree_
                                         const densetree_outputs* outputs, densetree_progress progress,
                                         void* progress_data) {
   return guarded(DENSETREE_FAILED, [&] {
-    const Entry entry(*at(model, "model").engine);
+    const Entry entry(at(model, "model").engine);
     require(model->info.inference == 1, "the model was not made to infer; set inference when the plan is made");
     const Images given = images_of(*model, images);
     const Outputs wanted = outputs_of(*model, outputs, given.count);
@@ -271,7 +287,7 @@ densetree_status* densetree_model_train_step(densetree_model* model, const dense
                                              const float* targets, size_t targets_size,
                                              const densetree_step_params* params, double* loss) {
   return guarded(DENSETREE_FAILED, [&] {
-    const Entry entry(*at(model, "model").engine);
+    const Entry entry(at(model, "model").engine);
     require(model->info.training == 1, "the model was not made to train; set training when the plan is made");
     const Images given = images_of(*model, images);
     const auto batch = static_cast<std::size_t>(model->info.batch_size);
@@ -287,14 +303,15 @@ densetree_status* densetree_model_train_step(densetree_model* model, const dense
     const AdamStep step = step_of(params);
     if (loss) {
       at(loss, "loss");
+      model->engine->require_place(loss, Place::kHost, "loss");
     }
     nn::Model& m = *model->model;
     m.set_images(given.pixels, model->transforms, true, given.place);
     m.set_targets(known, given.place);
     m.train_step(step);
+    model->steps = m.steps();
     if (loss) {
       *loss = m.loss();
-      check(std::isfinite(*loss), "the loss of step {} is {}", m.steps(), *loss);
     }
   });
 }

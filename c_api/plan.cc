@@ -51,6 +51,7 @@ Labels labels_of(const densetree_model_params& params, const std::optional<nn::T
   }
   if (params.label_names) {
     std::vector<std::string> names;
+    at(params.label_names, "label_names");
     for (std::int64_t i = 0; i < count; ++i) {
       require(params.label_names[i] != nullptr && *params.label_names[i] != 0, "label_names[{}] is null or empty", i);
       names.emplace_back(params.label_names[i]);
@@ -73,7 +74,7 @@ Labels labels_of(const densetree_model_params& params, const std::optional<nn::T
 
 struct Wanted {
   nn::ModelOptions options;
-  std::optional<nn::TrainedWeights> weights;
+  std::string run;
   Labels labels;
 };
 
@@ -81,9 +82,11 @@ Wanted wanted_model(const densetree_model_params* given, const Device& device) {
   const auto params = read_struct(given, "params");
   Wanted wanted;
   nn::ModelOptions& o = wanted.options;
+  std::optional<nn::TrainedWeights> weights;
   if (params.run) {
-    wanted.weights.emplace(params.run);
-    o = wanted.weights->options();
+    wanted.run = params.run;
+    weights.emplace(params.run);
+    o = weights->options();
   }
   const bool has_run = params.run != nullptr;
   if (params.architecture) {
@@ -106,15 +109,15 @@ Wanted wanted_model(const densetree_model_params* given, const Device& device) {
   o.training = truth(params.training, "training");
   o.inference = truth(params.inference, "inference");
   o.capture = truth(params.capture, "capture");
-  on_arguments([&] { check_settings(o); });
   if (params.positive_weights) {
+    at(params.positive_weights, "positive_weights");
     o.positive_weights.assign(params.positive_weights, params.positive_weights + o.labels);
     for (const float weight : o.positive_weights) {
       require(weight > 0 && weight <= std::numeric_limits<float>::max(),
               "positive_weights has {}; they must be more than 0, and finite", weight);
     }
   }
-  wanted.labels = labels_of(params, wanted.weights, o.labels);
+  wanted.labels = labels_of(params, weights, o.labels);
   return wanted;
 }
 
@@ -125,6 +128,13 @@ using namespace densetree;
 using namespace densetree::c_api;
 
 namespace {
+
+constexpr std::int64_t kLargestTried = 4096;
+
+void check_sense(const nn::ModelOptions& options) {
+  check_settings(options);
+  nn::check_options(options);
+}
 
 densetree_model_info info_of(const nn::ModelPlan& plan) {
   const nn::ModelOptions& o = plan.options();
@@ -161,14 +171,15 @@ densetree_status* densetree_plan_create(densetree_engine* engine, const densetre
                                         densetree_plan** plan) {
   return guarded(DENSETREE_FAILED, [&] {
     densetree_plan*& made = made_at(plan, "plan");
-    const Entry entry(*at(engine, "engine").engine);
+    const Entry entry(at(engine, "engine").engine);
     Wanted wanted = wanted_model(params, engine->engine->device());
     auto result = std::make_unique<densetree_plan>();
     result->engine = engine->engine;
-    result->weights = std::move(wanted.weights);
+    result->run = std::move(wanted.run);
     result->labels = std::move(wanted.labels);
     result->options = std::move(wanted.options);
-    on_arguments([&] { result->plan.emplace(engine->engine->device(), result->options); });
+    on_arguments([&] { check_sense(result->options); });
+    result->plan.emplace(engine->engine->device(), result->options);
     result->info = info_of(*result->plan);
     result->info.architecture = result->options.arch.name.c_str();
     made = result.release();
@@ -176,7 +187,7 @@ densetree_status* densetree_plan_create(densetree_engine* engine, const densetre
 }
 
 void densetree_plan_release(densetree_plan* plan) {
-  release(plan);
+  Engine::release(plan);
 }
 
 densetree_status* densetree_plan_get_info(const densetree_plan* plan, densetree_model_info* info) {
@@ -187,8 +198,10 @@ densetree_status* densetree_largest_batch(densetree_engine* engine, const denset
                                           int64_t* batch_size) {
   return guarded(DENSETREE_FAILED, [&] {
     at(batch_size, "batch_size");
-    const Entry entry(*at(engine, "engine").engine);
-    const Wanted wanted = wanted_model(params, engine->engine->device());
-    *batch_size = on_arguments([&] { return nn::largest_batch(engine->engine->device(), wanted.options, bytes); });
+    const Entry entry(at(engine, "engine").engine);
+    Wanted wanted = wanted_model(params, engine->engine->device());
+    wanted.options.batch_size = 2;  // the caller's does not matter
+    on_arguments([&] { check_sense(wanted.options); });
+    *batch_size = nn::largest_batch(engine->engine->device(), wanted.options, bytes, kLargestTried);
   });
 }

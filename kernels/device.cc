@@ -101,19 +101,41 @@ std::unique_ptr<Device> make_device(const std::string& name, int threads, void* 
   return open_cuda(std::stoi(index), stream);
 }
 
-std::vector<DeviceStatus> list_devices() {
-  std::vector<DeviceStatus> devices{{"cpu", true, CpuDevice(0).info().hardware}};
+std::optional<DeviceStatus> device_status(std::size_t index) {
+  if (index == 0) {
+    return DeviceStatus{"cpu", true, CpuDevice(0).info().hardware};
+  }
   std::string why_not;
-  const int count = count_cuda(&why_not);
-  if (count == 0) {
-    devices.push_back({"cuda", false, why_not});
+  const auto count = static_cast<std::size_t>(count_cuda(&why_not));
+  if (count == 0 && index == 1) {
+    return DeviceStatus{"cuda", false, why_not};
   }
 #ifdef DENSETREE_HAVE_CUDA
-  for (int index = 0; index < count; ++index) {
-    devices.push_back(cuda_status(index));
+  if (index <= count) {
+    return cuda_status(static_cast<int>(index) - 1);
   }
 #endif
+  return std::nullopt;
+}
+
+std::vector<DeviceStatus> list_devices() {
+  std::vector<DeviceStatus> devices;
+  while (const std::optional<DeviceStatus> device = device_status(devices.size())) {
+    devices.push_back(*device);
+  }
   return devices;
 }
+
+#ifdef DENSETREE_HAVE_CUDA
+CurrentDeviceGuard::CurrentDeviceGuard() noexcept : before_(current_cuda_device()) {}
+CurrentDeviceGuard::~CurrentDeviceGuard() {
+  if (before_ >= 0 && before_ != current_cuda_device()) {
+    set_current_cuda_device(before_);
+  }
+}
+#else
+CurrentDeviceGuard::CurrentDeviceGuard() noexcept : before_(-1) {}
+CurrentDeviceGuard::~CurrentDeviceGuard() = default;
+#endif
 
 }  // namespace densetree

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -104,25 +105,6 @@ struct DeviceInfo {
 // Where memory of a caller lies: what the host reads, or what this device does.
 enum class Place : std::uint8_t { kHost, kDevice };
 
-// Puts a state of the calling thread that belongs to the host program back at the end of scope, also when the device
-// is gone by then.
-class [[nodiscard]] HostState {
- public:
-  HostState() = default;
-  HostState(void (*restore)(int), int value) : restore_(restore), value_(value) {}
-  ~HostState() {
-    if (restore_) {
-      restore_(value_);
-    }
-  }
-  HostState(const HostState&) = delete;
-  HostState& operator=(const HostState&) = delete;
-
- private:
-  void (*restore_)(int) = nullptr;
-  int value_ = 0;
-};
-
 class TreeOperations;  // kernels/tree_operations.h
 
 class Device {
@@ -136,8 +118,6 @@ class Device {
 
   // Where work is queued, to be waited for from elsewhere: a cudaStream_t, or null on devices without streams.
   virtual void* stream() const { return nullptr; }
-  // For libraries in other people's programs: makes this the thread's current device until the end of scope.
-  virtual HostState enter() noexcept { return {}; }
   // Empty where the memory lies in such a place, else where it lies instead, to be shown to a user.
   virtual std::string misplaced(const void* memory, Place place) const = 0;
 
@@ -203,6 +183,19 @@ int most_threads();
 // that the caller keeps, or null for one of its own; an Error on devices without streams.
 std::unique_ptr<Device> make_device(const std::string& name, int threads = 0, void* stream = nullptr);
 
+// Devices of this process make themselves the calling thread's current one, where CUDA knows such a thing. In other
+// people's programs that is theirs: it is put back at the end of scope.
+class [[nodiscard]] CurrentDeviceGuard {
+ public:
+  CurrentDeviceGuard() noexcept;
+  ~CurrentDeviceGuard();
+  CurrentDeviceGuard(const CurrentDeviceGuard&) = delete;
+  CurrentDeviceGuard& operator=(const CurrentDeviceGuard&) = delete;
+
+ private:
+  int before_;  // -1: there is none
+};
+
 // What this build and machine offer, and why not the rest: for the `devices` command.
 struct DeviceStatus {
   std::string name;
@@ -210,5 +203,7 @@ struct DeviceStatus {
   std::string detail;  // hardware, or the reason it is not available
 };
 std::vector<DeviceStatus> list_devices();
+// The one at that place of the list alone, so that no other GPU is touched; nothing behind the last.
+std::optional<DeviceStatus> device_status(std::size_t index);
 
 }  // namespace densetree

@@ -17,7 +17,6 @@ class DeviceDecorator : public Device {
   bool prefers_fused() const override { return inner_.prefers_fused(); }
 
   void* stream() const override { return inner_.stream(); }
-  HostState enter() noexcept override { return inner_.enter(); }
   std::string misplaced(const void* memory, Place place) const override { return inner_.misplaced(memory, place); }
 
   void* allocate(std::size_t bytes) override { return inner_.allocate(bytes); }

@@ -30,6 +30,8 @@ std::int64_t least_batch(const ModelOptions& o) {
   return o.training && o.arch.last_side(o.image_size) == 1 ? 2 : 1;
 }
 
+}  // namespace
+
 void check_options(const ModelOptions& o) {
   check(o.batch_size >= 1, "batch size is {}; it must be at least 1", o.batch_size);
   constexpr std::int64_t kMostPixels = std::int64_t{1} << 38;
@@ -52,8 +54,6 @@ void check_options(const ModelOptions& o) {
         o.batch_size, side, side);
   check(o.inference || !o.keep_features, "features are kept in inference; this model is not made to predict");
 }
-
-}  // namespace
 
 // ---- Plan
 
@@ -314,6 +314,7 @@ void Model::initialize(std::uint64_t seed) {
   }
   steps_ = 0;
   folded_ = false;
+  weight_fault_.clear();
 }
 
 std::vector<ExpectedTensor> Model::expected_tensors() const {
@@ -356,7 +357,6 @@ std::vector<std::string> Model::load(const TensorFile& file, LoadPolicy policy, 
   }
   initialize(seed);
   steps_ = steps;
-  weight_fault_.clear();
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const int index = plan_.parameters_.find(expected[i].name);
     if (index >= 0 && matched.tensors[i]) {

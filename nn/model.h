@@ -49,6 +49,9 @@ struct ModelOptions {
   }
 };
 
+// Throws Error where a value makes no sense, or some make none together. Making a plan does so too.
+void check_options(const ModelOptions& options);
+
 // One network laid on a tape, and where its inputs and results are.
 struct Graph {
   explicit Graph(Device& device) : tape(device) {}

@@ -35,4 +35,11 @@ void learning_rate_setting(auto& o, auto&& f) {
   f(o.lr, Setting{"lr", "Adam's learning rate", above(0, 1)});
 }
 
+// Of a step of Adam.
+void step_settings(auto& o, auto&& f) {
+  learning_rate_setting(o, f);
+  f(o.weight_decay, Setting{"weight-decay", "decoupled, as in AdamW", at_least(0)});
+  f(o.clip_norm, Setting{"clip-norm", "largest norm of a gradient; 0: any", at_least(0)});
+}
+
 }  // namespace densetree::nn

@@ -33,9 +33,7 @@ struct TrainOptions {
     loss_setting(o, f);
     batch_settings(o, f);
     f(o.epochs, Setting{"epochs", "passes over the training images", between(1, 1e6), kMayChange});
-    learning_rate_setting(o, f);
-    f(o.weight_decay, Setting{"weight-decay", "decoupled, as in AdamW", at_least(0)});
-    f(o.clip_norm, Setting{"clip-norm", "largest norm of a gradient; 0: any", at_least(0)});
+    step_settings(o, f);
     Schedule::settings(o.schedule, f);
     f(o.early_stopping,
       Setting{"early-stopping", "stop after so many epochs without a better validation loss; 0: never", at_least(0)});

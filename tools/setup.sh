@@ -18,8 +18,12 @@ packages=(
   python3                                                  # the scripts of the benchmarks, and their test
 )
 
-# Without these something is left out: formatting, lint, a browser for the report, PyTorch's traces.
-ci_packages=(clang-format clang-tidy shellcheck chromium python3-torch python3-torchvision python3-pip)
+# Without these something is left out: formatting, lint, a browser for the report, PyTorch's traces; and of the library the
+# checks of its binary interface, of leaks, its use from Fortran, Python and by pkg-config, and under another language.
+ci_packages=(
+  clang-format clang-tidy shellcheck chromium python3-torch python3-torchvision python3-pip
+  abigail-tools valgrind gfortran pkg-config python3-numpy python3-wheel locales
+)
 
 fail() {
   echo "setup: error: $*" >&2

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <clocale>
 #include <cstdint>
 #include <cstdlib>
 
@@ -94,7 +95,8 @@ std::optional<double> parse_number(std::string_view text) {
     return std::nullopt;
   }
   if (fault == std::errc::result_out_of_range) {  // strtod tells too small from too large
-    value = std::strtod(std::string(text).c_str(), nullptr);
+    static const locale_t plain = ::newlocale(LC_ALL_MASK, "C", nullptr);  // a host program's may have decimal commas
+    value = ::strtod_l(std::string(text).c_str(), nullptr, plain);
   }
   return value == 0 ? 0.0 : value;
 }

@@ -80,6 +80,17 @@ std::unique_ptr<Device> make_cuda_device(int index, void* stream) {
   return std::make_unique<CudaDevice>(index, static_cast<cudaStream_t>(stream));
 }
 
+int current_cuda_device() noexcept {
+  int device = 0;
+  const bool known = cudaGetDevice(&device) == cudaSuccess;
+  cudaGetLastError();
+  return known ? device : -1;
+}
+
+void set_current_cuda_device(int device) noexcept {
+  cudaSetDevice(device);
+}
+
 DeviceStatus cuda_status(int index) {
   DeviceStatus status{.name = fmt::format("cuda:{}", index), .available = false, .detail = ""};
   cudaDeviceProp properties{};
@@ -158,15 +169,6 @@ std::string CudaDevice::why_not(Precision precision) const {
 
 Layout CudaDevice::layout(Use use) const {
   return use == Use::kInput ? cuda::kInputLayout : Layout::kInterleaved;
-}
-
-// What goes wrong here goes wrong again, and is told, in the work that follows.
-HostState CudaDevice::enter() noexcept {
-  int before = 0;
-  if (cudaGetDevice(&before) != cudaSuccess || cudaSetDevice(stream_.device) != cudaSuccess) {
-    return {};
-  }
-  return {[](int device) { cudaSetDevice(device); }, before};
 }
 
 std::string CudaDevice::misplaced(const void* memory, Place place) const {

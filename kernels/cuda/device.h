@@ -27,7 +27,6 @@ class CudaDevice final : public Device {
   std::string why_not(Precision precision) const override;
 
   void* stream() const override { return stream_.handle; }
-  HostState enter() noexcept override;
   std::string misplaced(const void* memory, Place place) const override;
 
   void* allocate(std::size_t bytes) override;

@@ -85,6 +85,9 @@ class GraphReplay final : public Replay {
 }  // namespace
 
 std::unique_ptr<Replay> CudaDevice::capture(std::function<void()> work) {
+  if (stream_.handle == cudaStreamLegacy) {
+    return make_direct_replay(std::move(work));  // what waits for all other streams cannot be captured
+  }
   return std::make_unique<GraphReplay>(stream_, std::move(work));
 }
 

@@ -16,6 +16,7 @@ run. What goes wrong raises densetree.Error. No medical device: for research onl
 """
 
 import ctypes
+import operator
 import os
 import weakref
 from collections.abc import Callable, Sequence
@@ -51,6 +52,8 @@ Progress = Callable[[int, int], Any]
 _PRECISIONS = {"fp32": _c.FP32, "tf32": _c.TF32, "bf16": _c.BF16}
 _MEMORIES = {"store": _c.STORE, "shared": _c.SHARED, "recompute": _c.RECOMPUTE}
 _LOSSES = {"mse": _c.MSE, "bce": _c.BCE}
+_MOST_QUEUED = 16  # steps whose inputs are kept
+_LEGACY_STREAM = 1  # cudaStreamLegacy: PyTorch's and others' 0
 
 
 class Device(NamedTuple):
@@ -109,8 +112,8 @@ class Engine(_Handle):
 
     device   "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N"
     threads  of the CPU; 0: all cores that the process may use
-    stream   address of a CUDA stream of yours, on which all work is queued (torch.cuda.Stream().cuda_stream); None: one
-             of its own
+    stream   address of a CUDA stream of yours, on which all work is queued (torch.cuda.current_stream().cuda_stream; 0
+             is the default stream); None: one of its own
     log      called with lines for a log
     """
 
@@ -118,13 +121,14 @@ class Engine(_Handle):
                  log: Callable[[str], Any] | None = None) -> None:
         params = defaults("engine_params", _c.EngineParams)
         params.device = device.encode()
-        params.threads = threads
-        params.stream = stream
+        params.threads = operator.index(threads)
+        params.stream = _LEGACY_STREAM if stream == 0 else stream
         # A method of this object would keep it alive for ever.
         self._log = _c.LogCallback(lambda _, line: log(line.decode(errors="replace"))) if log else _c.LogCallback()
         params.log = self._log
         super().__init__("engine", made("engine_create", _c.VERSION, ctypes.byref(params)))
         self._waits = stream is None  # nobody else knows what to wait for
+        self._queued: list = []  # what queued steps have yet to read
 
     @property
     def device(self) -> str:
@@ -139,6 +143,7 @@ class Engine(_Handle):
     def wait(self) -> None:
         """For all work that was queued."""
         call("engine_wait", self._handle)
+        self._queued.clear()
 
     def plan(self, **settings: Any) -> "Plan":
         """What a model would need; nothing is allocated. The settings are those of Model."""
@@ -178,9 +183,12 @@ class Engine(_Handle):
         params.tree = text(tree)
         params.choose = None if choose is None else choose.encode()
         params.choose_share, params.smoothing, params.seed = choose_share, smoothing, seed
-        params.bins, params.monotone = bins, monotone
+        params.bins, params.monotone = operator.index(bins), bool(monotone)
         given = [_arrays.read(array, dtype, name) for array, dtype, name in
                  [(scores, np.float64, "scores"), (targets, np.float32, "targets"), (patients, np.int64, "patients")]]
+        _check_shape(given[0], (None, None), "scores")
+        _check_shape(given[1], given[0].shape, "targets")
+        _check_shape(given[2], given[0].shape[:1], "patients")
         sizes = [value for memory in given for value in (memory.pointer, memory.size)]
         return Calibration(self, made("calibration_fit", self._handle, ctypes.byref(params), *sizes))
 
@@ -200,7 +208,9 @@ def _model_params(settings: dict) -> tuple[_c.ModelParams, list]:
             params.run = text(value)
         elif name == "architecture":
             params.architecture = value.encode()
-        elif name == "labels" and not isinstance(value, int):
+        elif name == "labels" and not hasattr(value, "__index__"):
+            if len(value) == 0:
+                raise InvalidArgument("labels is empty; a model has at least one")
             names = (ctypes.c_char_p * len(value))(*(label.encode() for label in value))
             params.label_names, params.labels = ctypes.cast(names, ctypes.c_void_p), len(value)
             kept.append(names)
@@ -215,7 +225,7 @@ def _model_params(settings: dict) -> tuple[_c.ModelParams, list]:
         elif name == "loss":
             params.loss = _choice(name, _LOSSES, value)
         elif name in ("labels", "batch_size", "image_size", "source_size", "training", "inference", "capture"):
-            setattr(params, name, value)
+            setattr(params, name, operator.index(value))
         else:
             raise TypeError(f"a model has no setting {name!r}")
     if params.positive_weights and len(weights) != params.labels:
@@ -320,7 +330,7 @@ class Model(_Planned):
         wait     False: the step is queued on a GPU and nothing is returned
         """
         given = self._images(images)
-        known = _arrays.read(targets, np.float32, "targets", self._engine.stream)
+        known = _arrays.read(targets, np.float32, "targets", self._engine)
         _check_shape(known, (given.shape[0], self._labels), "targets")
         if known.place != given.place:
             raise InvalidArgument("images and targets are in different places; both must be on the host, or on the GPU")
@@ -329,7 +339,14 @@ class Model(_Planned):
         loss = ctypes.c_double()
         call("model_train_step", self._handle, ctypes.byref(_images(given)), known.pointer, known.size,
              ctypes.byref(params), ctypes.byref(loss) if wait else None)
-        return loss.value if wait else None
+        queued = self._engine._queued
+        if wait:
+            queued.clear()
+            return loss.value
+        queued.append((given, known))
+        if len(queued) > _MOST_QUEUED:
+            self._engine.wait()
+        return None
 
     def initialize(self, seed: int) -> None:
         """Draws the weights anew, as torchvision does."""
@@ -356,7 +373,7 @@ class Model(_Planned):
             values[tensor.name.decode()] = array
 
     def _images(self, images: Any) -> _arrays.Memory:
-        given = _arrays.read(images, np.uint8, "images", self._engine.stream)
+        given = _arrays.read(images, np.uint8, "images", self._engine)
         _check_shape(given, (None, self._source, self._source), "images")
         return given
 
@@ -365,7 +382,7 @@ class Model(_Planned):
         shape = (given.shape[0], width)
         if out is None:
             out = np.empty(shape, np.float32)
-        to = _arrays.written(out, np.float32, shape, "out", self._engine.stream)
+        to = _arrays.written(out, np.float32, shape, "out", self._engine)
         outputs = _c.Outputs(size=ctypes.sizeof(_c.Outputs), place=to.place)
         setattr(outputs, name, to.pointer)
         setattr(outputs, f"{name}_size", to.size)
@@ -403,6 +420,11 @@ def _check_shape(given: _arrays.Memory, shape: tuple, name: str) -> None:
     if len(given.shape) != len(shape) or any(want not in (None, have) for have, want in zip(given.shape, shape)):
         wanted = ", ".join("N" if length is None else str(length) for length in shape)
         raise InvalidArgument(f"{name} has the shape {given.shape}; it must have ({wanted})")
+
+
+def _pair(values: np.ndarray | None) -> tuple:
+    """Address and size, as the C interface takes them."""
+    return (None, 0) if values is None else (values.ctypes.data, values.size)
 
 
 class Calibration(_Handle):
@@ -447,7 +469,7 @@ class Calibration(_Handle):
         given, limits = self._answered(posteriors, thresholds)
         reported = np.zeros(given.shape, np.uint8)
         for row, to in zip(given, reported):
-            call("calibration_answer", self._handle, row.ctypes.data, row.size, *limits, to.ctypes.data, to.size)
+            call("calibration_answer", self._handle, row.ctypes.data, row.size, *_pair(limits), to.ctypes.data, to.size)
         return reported.astype(bool)
 
     def report(self, posteriors: Any, thresholds: Any = None) -> list[str]:
@@ -456,21 +478,19 @@ class Calibration(_Handle):
         texts = []
         for row in given:
             length = ctypes.c_size_t()
-            call("calibration_report", self._handle, row.ctypes.data, row.size, *limits, None, 0, ctypes.byref(length))
+            told = (self._handle, row.ctypes.data, row.size, *_pair(limits))
+            call("calibration_report", *told, None, 0, ctypes.byref(length))
             lines = ctypes.create_string_buffer(length.value + 1)
-            call("calibration_report", self._handle, row.ctypes.data, row.size, *limits, lines, len(lines),
-                 ctypes.byref(length))
+            call("calibration_report", *told, lines, len(lines), ctypes.byref(length))
             texts.append(lines.value.decode())
         return texts
 
     def write(self, file: Path) -> None:
         call("calibration_write", self._handle, text(file))
 
-    def _answered(self, posteriors: Any, thresholds: Any) -> tuple[np.ndarray, tuple]:
+    def _answered(self, posteriors: Any, thresholds: Any) -> tuple[np.ndarray, np.ndarray | None]:
         given = _arrays.read(posteriors, np.float64, "posteriors")
         _check_shape(given, (None, len(self.nodes)), "posteriors")
         if thresholds is None:
-            return given.owner, (None, 0)
-        limits = np.ascontiguousarray(np.broadcast_to(np.asarray(thresholds, np.float64), (len(self.nodes),)))
-        self._limits = limits  # kept for as long as its address is used
-        return given.owner, (limits.ctypes.data, limits.size)
+            return given.owner, None
+        return given.owner, np.ascontiguousarray(np.broadcast_to(np.asarray(thresholds, np.float64), (len(self.nodes),)))

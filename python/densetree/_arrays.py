@@ -41,8 +41,10 @@ class Memory(NamedTuple):
         return int(np.prod(self.shape, dtype=np.int64))
 
 
-def _is_on_gpu(array: Any) -> bool:
-    return hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] in (_CUDA, _CUDA_MANAGED)
+def _gpu_of(array: Any) -> str | None:
+    """"cuda:0" where its elements are on a GPU."""
+    kind, number = array.__dlpack_device__() if hasattr(array, "__dlpack_device__") else (0, 0)
+    return f"cuda:{number}" if kind in (_CUDA, _CUDA_MANAGED) else None
 
 
 def of_dlpack(array: Any, dtype: np.dtype, name: str, stream: int | None = None) -> Memory:
@@ -64,22 +66,28 @@ def of_dlpack(array: Any, dtype: np.dtype, name: str, stream: int | None = None)
     return Memory((tensor.data or 0) + tensor.byte_offset, shape, place, (array, capsule))
 
 
-def read(array: Any, dtype: Any, name: str, stream: int | None = None) -> Memory:
-    """To be read: of a GPU in place, and on the host too where it is dense and of this type, else as a copy."""
-    if _is_on_gpu(array):
-        return of_dlpack(array, dtype, name, stream)
+def read(array: Any, dtype: Any, name: str, engine: Any = None) -> Memory:
+    """To be read: in place where it is dense and of this type, else as a copy. On a GPU it has to be the engine's, and
+    without an engine it has to be on the host."""
+    if _gpu_of(array):
+        return _on_gpu(array, dtype, name, engine)
+    if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
+        memory = of_dlpack(array, dtype, name)
+        values = np.from_dlpack(array)
+        return Memory(memory.pointer, memory.shape, _c.HOST, values)
     values = np.asarray(array)
-    if values.dtype != dtype and values.size > 0:
-        if not np.can_cast(values.dtype, dtype, "same_kind"):
-            raise TypeError(f"{name} has elements of type {values.dtype.name}; it must have {np.dtype(dtype).name}")
+    if values.dtype != dtype and values.size > 0 and not np.can_cast(values.dtype, dtype, "same_kind"):
+        raise TypeError(f"{name} has elements of type {values.dtype.name}; it must have {np.dtype(dtype).name}")
     values = np.ascontiguousarray(values, dtype=dtype)
     return Memory(values.ctypes.data, values.shape, _c.HOST, values)
 
 
-def written(array: Any, dtype: Any, shape: tuple, name: str, stream: int | None = None) -> Memory:
+def written(array: Any, dtype: Any, shape: tuple, name: str, engine: Any) -> Memory:
     """To be written to in place."""
-    if not isinstance(array, np.ndarray):
-        memory = of_dlpack(array, dtype, name, stream if _is_on_gpu(array) else None)
+    if _gpu_of(array):
+        memory = _on_gpu(array, dtype, name, engine)
+    elif not isinstance(array, np.ndarray):
+        memory = of_dlpack(array, dtype, name)
     else:
         if array.dtype != dtype:
             raise TypeError(f"{name} has elements of type {array.dtype.name}; it must have {np.dtype(dtype).name}")
@@ -89,3 +97,10 @@ def written(array: Any, dtype: Any, shape: tuple, name: str, stream: int | None 
     if memory.shape != shape:
         raise ValueError(f"{name} has the shape {memory.shape}; it must have {shape}")
     return memory
+
+
+def _on_gpu(array: Any, dtype: Any, name: str, engine: Any) -> Memory:
+    wanted = "the host" if engine is None else engine.device
+    if _gpu_of(array) != wanted:
+        raise ValueError(f"{name} is on {_gpu_of(array)}; it must be on {wanted.replace('cpu', 'the host')}")
+    return of_dlpack(array, dtype, name, engine.stream)

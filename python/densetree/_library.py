@@ -52,11 +52,12 @@ def _load() -> ctypes.CDLL:
         library = ctypes.CDLL(named or (str(own) if own.exists() else "libdensetree.so.0"))
     except OSError as error:
         raise ImportError(f"libdensetree cannot be loaded: {error}; install it, or name it by DENSETREE_LIBRARY") from error
+    version = library.densetree_version()
+    if version // 1000000 != _c.VERSION // 1000000 or version < _c.VERSION:
+        raise ImportError(f"{library._name} is of version {version}; this package is for {_c.VERSION}")
     for name, (result, arguments) in _c.FUNCTIONS.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    if library.densetree_version() // 1000000 != _c.VERSION // 1000000:
-        raise ImportError(f"{library._name} is of version {library.densetree_version()}; this package is for {_c.VERSION}")
     return library
 
 
@@ -68,7 +69,7 @@ def call(name: str, *arguments: Any) -> None:
     status = getattr(library, f"densetree_{name}")(*arguments)
     if status:
         code = library.densetree_status_code(status)
-        message = library.densetree_status_message(status).decode()
+        message = library.densetree_status_message(status).decode(errors="replace")
         library.densetree_status_release(status)
         error = _ERRORS.get(code, Error)(message)
         error.code = code

@@ -80,6 +80,11 @@ class BadArguments : public testing::Test {
     nih_model_ = make_model(engine_.get(), nih);
   }
 
+  std::size_t nodes_of_the_tree() {
+    expect_ok(densetree_calibration_get_info(calibration_.get(), &calibration_info_));
+    return static_cast<std::size_t>(calibration_info_.nodes);
+  }
+
   // What the functions make is released by whoever calls them.
   template <class... Args>
   Result call(densetree_status* (*function)(Args...), const std::tuple<Args...>& arguments) {
@@ -203,8 +208,7 @@ class BadArguments : public testing::Test {
 };
 
 TEST_F(BadArguments, AreRefusedByEveryFunction) {
-  expect_ok(densetree_calibration_get_info(calibration_.get(), &calibration_info_));
-  const auto nodes = static_cast<std::size_t>(calibration_info_.nodes);
+  const std::size_t nodes = nodes_of_the_tree();
   posteriors_.resize(20 * nodes, 0.5);
   const std::size_t floats = logits_.size(), columns = scores_.size();
 #define TRY(function, ...) in_all_ways(#function, function, __VA_ARGS__)
@@ -278,6 +282,9 @@ TEST_F(BadArguments, OfTheRightTypeAreRefusedToo) {
   engine("threads is -1", [](auto& p) { p.threads = -1; });
   engine("threads is 1000000", [](auto& p) { p.threads = 1000000; });
   engine("give both or neither", [](auto& p) { p.free = [](void*, void*) {}; });
+  engine("device is cuda:x", [](auto& p) { p.device = "cuda:x"; });
+  engine("stream is given, and device cpu has none", [&](auto& p) { p.stream = this; });
+  engine("reserved is 1", [](auto& p) { p.reserved = 1; });
 
   const float weights[kLabels] = {1, 1, 0, 1, 1};
   const char* const twice[kLabels] = {"a", "b", "a", "d", "e"};
@@ -305,6 +312,11 @@ TEST_F(BadArguments, OfTheRightTypeAreRefusedToo) {
   model("capture is -1", [](auto& p) { p.capture = -1; });
   model(
       "tf32 needs a CUDA device", [](auto& p) { p.precision = DENSETREE_TF32; }, DENSETREE_UNAVAILABLE);
+  const auto odd = [](auto* pointer) {
+    return reinterpret_cast<decltype(pointer)>(reinterpret_cast<std::uintptr_t>(pointer) + 1);
+  };
+  model("positive_weights is at", [&](auto& p) { p.positive_weights = odd(weights); });
+  model("label_names is at", [&](auto& p) { p.label_names = odd(twice); });
   model("positive_weights has 0", [&](auto& p) { p.positive_weights = weights; });
   model("label_names has 'a' twice", [&](auto& p) { p.label_names = twice; });
   model("label_names[2] is null or empty", [&](auto& p) { p.label_names = missing; });
@@ -350,6 +362,8 @@ TEST_F(BadArguments, OfTheRightTypeAreRefusedToo) {
   infer("pixels is null", [](auto& i, auto&) { i.pixels = nullptr; });
   infer("pixels has 6400 elements; it must have 4800", [](auto& i, auto&) { i.count = 3; });
   infer("pixels has 6399 elements; it must have 6400", [](auto& i, auto&) { i.pixels_size -= 1; });
+  infer("reserved is 1", [](auto& i, auto&) { i.reserved = 1; });
+  infer("reserved is 2", [](auto&, auto& o) { o.reserved = 2; });
   infer("place is 2", [](auto& i, auto&) { i.place = 2; });
   infer("place is -1", [](auto&, auto& o) { o.place = -1; });
   infer("nothing is asked for", [](auto&, auto& o) { o.logits = nullptr; });
@@ -408,6 +422,14 @@ TEST_F(BadArguments, OfTheRightTypeAreRefusedToo) {
   posteriors("scores has 13 elements; it must have 14 for each image", std::vector<double>(13, 0.5));
   posteriors("scores[0] is 1.5", std::vector<double>(14, 1.5));
   posteriors("scores[0] is nan", std::vector<double>(14, NAN));
+
+  std::vector<double> thresholds(nodes_of_the_tree(), 0.5);
+  thresholds[3] = NAN;
+  const Result odd_thresholds =
+      call(densetree_calibration_answer, {calibration_.get(), posteriors_.data(), thresholds.size(), thresholds.data(),
+                                          thresholds.size(), reported_.data(), reported_.size()});
+  EXPECT_EQ(odd_thresholds.code, DENSETREE_INVALID_ARGUMENT);
+  EXPECT_NE(odd_thresholds.message.find("thresholds[3] is nan"), std::string::npos) << odd_thresholds.message;
 
   const auto index = [](densetree_status* status, const char* words) {
     const Result result = result_of(status);

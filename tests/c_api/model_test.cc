@@ -192,13 +192,13 @@ TEST_P(CModelTest, WhereMemoryLiesIsChecked) {
     return;
   }
   EXPECT_EQ(result.code, DENSETREE_INVALID_ARGUMENT);
-  EXPECT_EQ(result.message, "pixels is memory of the host; its place says DENSETREE_DEVICE, which is cuda:0");
+  EXPECT_EQ(result.message, "pixels is memory of the host; it must be memory of cuda:0");
   images.place = DENSETREE_HOST;
   auto* const memory = static_cast<float*>(device().allocate(4096));
   outputs.logits = memory;
   result = result_of(densetree_model_infer(model.get(), &images, &outputs, nullptr, nullptr));
   EXPECT_EQ(result.code, DENSETREE_INVALID_ARGUMENT);
-  EXPECT_EQ(result.message, "logits is memory of cuda:0; its place says DENSETREE_HOST");
+  EXPECT_EQ(result.message, "logits is memory of cuda:0; it must be memory of the host");
   device().release(memory);
 }
 
@@ -312,6 +312,58 @@ TEST_P(CModelTest, ProgressCancels) {
   EXPECT_EQ(logits[8 * kLabels], -7);
 }
 
+// A file whose weights are not finite is refused before anything is taken from it.
+TEST_P(CModelTest, ABadFileChangesNothing) {
+  const TemporaryFolder folder;
+  const std::string file = (folder / "weights.safetensors").string();
+  const Handle<densetree_model> model = make_model(engine_.get());
+  expect_ok(densetree_model_save(model.get(), file.c_str()));
+  const std::vector<std::uint8_t> pixels = random_pixels(kBatch, 5);
+  expect_ok(densetree_model_initialize(model.get(), 7));
+  const std::vector<float> before = logits_of(model.get(), pixels);
+  {
+    std::fstream stream(file, std::ios::binary | std::ios::in | std::ios::out);
+    std::uint64_t header = 0;
+    stream.read(reinterpret_cast<char*>(&header), sizeof header);
+    const float bad = NAN;
+    stream.seekp(static_cast<std::streamoff>(sizeof header + header));  // the first weight
+    stream.write(reinterpret_cast<const char*>(&bad), sizeof bad);
+  }
+  const Result result = result_of(densetree_model_load(model.get(), file.c_str()));
+  EXPECT_EQ(result.code, DENSETREE_FAILED);
+  EXPECT_NE(result.message.find(file), std::string::npos) << result.message;
+  EXPECT_EQ(logits_of(model.get(), pixels), before);
+}
+
+// What is released out of a callback, or by another thread meanwhile, goes when the call is over.
+TEST_P(CModelTest, MayBeReleasedDuringACall) {
+  Handle<densetree_engine> engine = make_engine(GetParam().c_str());
+  struct Handles {
+    densetree_engine* engine;
+    densetree_model *model, *other;
+    int calls = 0;
+  } handles{engine.get(), make_model(engine.get()).release(), make_model(engine.get()).release()};
+  engine.release();
+  const std::vector<std::uint8_t> pixels = random_pixels(3 * kBatch, 5);
+  const densetree_images images = images_on_host(pixels);
+  std::vector<float> logits(3 * kBatch * kLabels), expected = logits_of(make_model(engine_.get()).get(), pixels);
+  densetree_outputs outputs = no_outputs();
+  outputs.logits = logits.data();
+  outputs.logits_size = logits.size();
+  const auto release = [](void* data, std::int64_t, std::int64_t) -> std::int32_t {
+    auto& h = *static_cast<Handles*>(data);
+    if (h.calls++ == 0) {
+      densetree_engine_release(h.engine);
+      densetree_model_release(h.model);
+      std::thread([&] { densetree_model_release(h.other); }).join();
+    }
+    return 1;
+  };
+  expect_ok(densetree_model_infer(handles.model, &images, &outputs, release, &handles));
+  EXPECT_EQ(handles.calls, 3);
+  EXPECT_EQ(logits, expected);
+}
+
 TEST_P(CModelTest, OneCallAtATime) {
   const Handle<densetree_model> model = make_model(engine_.get());
   const std::vector<std::uint8_t> pixels = random_pixels(5, 5);
@@ -321,8 +373,17 @@ TEST_P(CModelTest, OneCallAtATime) {
   outputs.logits = logits.data();
   outputs.logits_size = logits.size();
   const auto again = [](void* data, std::int64_t, std::int64_t) -> std::int32_t {
-    const Result result = result_of(densetree_model_initialize(static_cast<densetree_model*>(data), 1));
-    EXPECT_EQ(result.code, DENSETREE_BUSY) << result.message;
+    auto* const busy = static_cast<densetree_model*>(data);
+    const auto refused = [busy] {
+      const Result result = result_of(densetree_model_initialize(busy, 1));
+      EXPECT_EQ(result.code, DENSETREE_BUSY) << result.message;
+      densetree_model_info info{};
+      info.size = sizeof info;
+      expect_ok(densetree_model_get_info(busy, &info));  // a const handle
+      EXPECT_STREQ(densetree_model_label(busy, 0), "Mass");
+    };
+    refused();
+    std::thread(refused).join();
     return 1;
   };
   expect_ok(densetree_model_infer(model.get(), &images, &outputs, again, model.get()));

@@ -51,5 +51,39 @@ TEST(EmulatedStream, CallsQueueTheirWorkThere) {
   cudaStreamDestroy(stream);
 }
 
+// The host works on another GPU, and goes on there whatever is called.
+TEST(EmulatedStream, TheHostsCurrentDeviceStays) {
+  emulation::has_another_device = true;
+  cudaSetDevice(1);
+  const auto expect_other = [] {
+    int device = 0;
+    cudaGetDevice(&device);
+    EXPECT_EQ(device, 1);
+  };
+  {
+    const Handle<densetree_engine> engine = make_engine("cuda");
+    expect_other();
+    densetree_device_info info{};
+    info.size = sizeof info;
+    expect_ok(densetree_device_get(1, &info));
+    EXPECT_STREQ(info.name, "cuda:0");
+    expect_other();
+    const Handle<densetree_plan> plan = make_plan(engine.get(), model_params());
+    expect_other();
+    Handle<densetree_model> model = make_model(engine.get());
+    expect_other();
+    logits_of(model.get(), std::vector<std::uint8_t>(kBatch * kSource * kSource, 7));
+    expect_other();
+    densetree_model* none = nullptr;
+    EXPECT_EQ(result_of(densetree_model_create(plan.get(), nullptr, 1, &none)).code, DENSETREE_INVALID_ARGUMENT);
+    expect_other();
+    model.reset();
+    expect_other();
+  }
+  expect_other();
+  cudaSetDevice(0);
+  emulation::has_another_device = false;
+}
+
 }  // namespace
 }  // namespace densetree::test

@@ -45,12 +45,14 @@ tr ',{' '\n' < "$work/out" | sed -n 's/^"\([A-Za-z_]*\)":\([0-9][0-9.e-]*\)}*$/\
 # says_the_same PROGRAM: the C example's output is that of the program.
 says_the_same() {
   does "$@" "$work/run" "$work/calibration.json" "${images[@]}"
-  grep -vE '^  [A-Z][A-Za-z_]* +[0-9.]+$| takes ' "$work/log" | same_text "$work/answers" "$1"
-  sed -n '/^\//,/^[^ \/]/p' "$work/log" | grep -E '^  [A-Z]' | head -14 | same_text "$work/probabilities" "$1"
+  grep -vE '^  [A-Z][A-Za-z_]* +[0-9.]+$| takes ' "$work/log" > "$work/said"
+  same_text "$work/answers" "$work/said" "$1"
+  grep -E '^  [A-Z][A-Za-z_]* +[0-9.]+$' "$work/log" | head -14 > "$work/said"
+  same_text "$work/probabilities" "$work/said" "$1"
 }
-# same_text FILE NAME: standard input is the file, but for blanks at line ends and beginnings.
+# same_text FILE FILE NAME: the same but for blanks.
 same_text() {
-  diff <(sed 's/^ *//; s/ *$//' "$1") <(sed 's/^ *//; s/ *$//') > "$work/diff" || { fail "$2 answers otherwise:"; head -5 "$work/diff" >&2; }
+  diff -w "$1" "$2" > "$work/diff" || { fail "$3 answers otherwise:"; head -5 "$work/diff" >&2; }
 }
 
 # ---- find_package
@@ -66,10 +68,32 @@ first="$(od -A n -t f4 -j 128 -N 4 "$work/features.npy" | awk '{ printf "%.4f", 
   fail "features says otherwise than embed"
 if [[ -e $work/examples/classify_fortran ]]; then
   does "$work/examples/classify_fortran" "$work/run" "${images[0]}"
-  grep -E '^  [A-Z]' "$work/log" | tr -s ' ' | sed 's/^ //' > "$work/fortran"
-  tr -s ' ' < "$work/probabilities" | same_text "$work/fortran" classify_fortran
+  same_text "$work/probabilities" "$work/log" classify_fortran
 else
   echo "not checked: there is no Fortran compiler"
+fi
+if [[ -e $libraries/libdensetree.a ]]; then
+  mkdir "$work/static"
+  cat > "$work/static/CMakeLists.txt" << 'TEXT'
+cmake_minimum_required(VERSION 3.22)
+project(static C CXX)
+find_package(densetree REQUIRED COMPONENTS static)
+add_executable(classify ${EXAMPLES}/classify.c)
+target_link_libraries(classify PRIVATE densetree::static)
+TEXT
+  does "$cmake" -S "$work/static" -B "$work/static/build" -DCMAKE_PREFIX_PATH="$prefix" \
+    -DEXAMPLES="$prefix/share/densetree/examples"
+  does "$cmake" --build "$work/static/build"
+  says_the_same "$work/static/build/classify"
+  if command -v pkg-config > /dev/null; then
+    read -ra flags <<< "$(PKG_CONFIG_PATH="$libraries/pkgconfig" pkg-config --static --cflags --libs densetree)"
+    does cc "$prefix/share/densetree/examples/classify.c" "${flags[@]/-ldensetree/$libraries/libdensetree.a}" \
+      -o "$work/static/classify"
+    says_the_same "$work/static/classify"
+  fi
+  ldd "$work/static/build/classify" | grep -q libdensetree && fail "what should be linked statically is not"
+else
+  echo "not checked: builds with CUDA install no static library"
 fi
 mkdir "$work/wrong"
 printf 'cmake_minimum_required(VERSION 3.22)\nproject(wrong CXX)\nfind_package(densetree REQUIRED COMPONENTS cx)\n' \

@@ -42,6 +42,13 @@ class Foreign:
         return self.array.__dlpack_device__()
 
 
+class OnGpu(Foreign):
+    """An array that says it is on a GPU."""
+
+    def __dlpack_device__(self):
+        return (2, 1)
+
+
 class Runs(unittest.TestCase):
     """Beside the program, on a run that it trained."""
 
@@ -148,7 +155,7 @@ class Models(unittest.TestCase):
         self.assertIs(model.logits(IMAGES, out=out), out)
         np.testing.assert_array_equal(out, logits)
         features = np.zeros((7, model.features), np.float32)
-        model.embed(Foreign(IMAGES).array, out=Foreign(features))
+        model.embed(Foreign(IMAGES), out=Foreign(features))
         np.testing.assert_array_equal(features, model.embed(IMAGES))
         for strided in (np.asfortranarray(IMAGES), np.repeat(IMAGES, 2, axis=2)[:, :, ::2]):
             np.testing.assert_array_equal(model.logits(strided), logits)
@@ -248,6 +255,11 @@ class Models(unittest.TestCase):
             "a step takes a whole batch of 4 images": lambda: model.train_step(IMAGES, np.ones((7, 3))),
             r"targets\[0\] is 2": lambda: model.train_step(IMAGES[:4], np.full((4, 3), 2)),
             "lr is -1": lambda: model.train_step(IMAGES[:4], np.ones((4, 3)), lr=-1),
+            "images is on cuda:1; it must be on the host": lambda: model.score(OnGpu(IMAGES)),
+            "out is on cuda:1; it must be on the host": lambda: model.logits(IMAGES, out=OnGpu(np.empty((7, 3), np.float32))),
+            "scores is on cuda:1; it must be on the host": lambda: calibration.posteriors(OnGpu(nine[0])),
+            "labels is empty": lambda: self.engine.plan(labels=[]),
+            r"targets has the shape \(14, 9\)": lambda: self.engine.fit_calibration(nine[0], nine[1].T, nine[2]),
             "device is gpu": lambda: dt.Engine("gpu"),
             "a model has no setting 'batchsize'": lambda: self.engine.plan(batchsize=4),
             "precision is 'fp16'; use one of fp32, tf32, bf16": lambda: self.engine.plan(precision="fp16"),

@@ -84,11 +84,14 @@ using cudaStream_t = CUstream_st*;
 using cudaEvent_t = CUevent_st*;
 using cudaGraph_t = CUgraph_st*;
 using cudaGraphExec_t = CUgraphExec_st*;
+#define cudaStreamLegacy (reinterpret_cast<cudaStream_t>(1))
 
 namespace densetree::emulation {
 
 inline constexpr std::size_t kDeviceBytes = std::size_t{16} << 30;
 
+inline int current_device = 0;
+inline bool has_another_device = false;
 inline cudaError_t last_error = cudaSuccess;  // what cudaGetLastError() answers
 inline std::string launch_failure;            // what went wrong in a grid
 inline std::set<cudaStream_t> streams;
@@ -265,11 +268,16 @@ inline cudaError_t cudaDriverGetVersion(int* version) {
   *version = CUDART_VERSION;
   return cudaSuccess;
 }
+// Of what is emulated there is one, but a program may see two and have the other one for its current device.
 inline cudaError_t cudaSetDevice(int device) {
-  return device == 0 ? cudaSuccess : densetree::emulation::refuse(cudaErrorInvalidDevice);
+  if (device < 0 || device > (densetree::emulation::has_another_device ? 1 : 0)) {
+    return densetree::emulation::refuse(cudaErrorInvalidDevice);
+  }
+  densetree::emulation::current_device = device;
+  return cudaSuccess;
 }
 inline cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = densetree::emulation::current_device;
   return cudaSuccess;
 }
 // Two multiprocessors, so that grids stay small and the threads of a large operation have several elements each.
