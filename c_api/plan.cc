@@ -78,7 +78,13 @@ struct Wanted {
   Labels labels;
 };
 
-Wanted wanted_model(const densetree_model_params* given, const Device& device) {
+void check_sense(const nn::ModelOptions& options) {
+  check_settings(options);
+  nn::check_options(options);
+}
+
+// batch_size: instead of the caller's, or 0. Arrays are read once it is clear how long they are.
+Wanted wanted_model(const densetree_model_params* given, const Device& device, std::int64_t batch_size = 0) {
   const auto params = read_struct(given, "params");
   Wanted wanted;
   nn::ModelOptions& o = wanted.options;
@@ -98,7 +104,7 @@ Wanted wanted_model(const densetree_model_params* given, const Device& device) {
   settle(o.labels, params.labels, has_run, "labels");
   settle(o.image_size, params.image_size, has_run, "image_size");
   settle(o.source_size, params.source_size, has_run, "source_size");
-  o.batch_size = params.batch_size;
+  o.batch_size = batch_size > 0 ? batch_size : params.batch_size;
   o.precision = enumeration<Precision>(params.precision, "precision");
   const std::string why_not = device.why_not(o.precision);
   if (!why_not.empty()) {
@@ -109,6 +115,7 @@ Wanted wanted_model(const densetree_model_params* given, const Device& device) {
   o.training = truth(params.training, "training");
   o.inference = truth(params.inference, "inference");
   o.capture = truth(params.capture, "capture");
+  on_arguments([&] { check_sense(o); });
   if (params.positive_weights) {
     at(params.positive_weights, "positive_weights");
     o.positive_weights.assign(params.positive_weights, params.positive_weights + o.labels);
@@ -130,11 +137,6 @@ using namespace densetree::c_api;
 namespace {
 
 constexpr std::int64_t kLargestTried = 4096;
-
-void check_sense(const nn::ModelOptions& options) {
-  check_settings(options);
-  nn::check_options(options);
-}
 
 densetree_model_info info_of(const nn::ModelPlan& plan) {
   const nn::ModelOptions& o = plan.options();
@@ -178,7 +180,6 @@ densetree_status* densetree_plan_create(densetree_engine* engine, const densetre
     result->run = std::move(wanted.run);
     result->labels = std::move(wanted.labels);
     result->options = std::move(wanted.options);
-    on_arguments([&] { check_sense(result->options); });
     result->plan.emplace(engine->engine->device(), result->options);
     result->info = info_of(*result->plan);
     result->info.architecture = result->options.arch.name.c_str();
@@ -199,9 +200,7 @@ densetree_status* densetree_largest_batch(densetree_engine* engine, const denset
   return guarded(DENSETREE_FAILED, [&] {
     at(batch_size, "batch_size");
     const Entry entry(at(engine, "engine").engine);
-    Wanted wanted = wanted_model(params, engine->engine->device());
-    wanted.options.batch_size = 2;  // the caller's does not matter
-    on_arguments([&] { check_sense(wanted.options); });
+    const Wanted wanted = wanted_model(params, engine->engine->device(), 2);
     *batch_size = nn::largest_batch(engine->engine->device(), wanted.options, bytes, kLargestTried);
   });
 }

@@ -94,7 +94,7 @@ std::optional<double> parse_number(std::string_view text) {
   if (end != text.data() + text.size() || fault == std::errc::invalid_argument) {
     return std::nullopt;
   }
-  if (fault == std::errc::result_out_of_range) {  // strtod tells too small from too large
+  if (fault == std::errc::result_out_of_range) {                           // strtod tells too small from too large
     static const locale_t plain = ::newlocale(LC_ALL_MASK, "C", nullptr);  // a host program's may have decimal commas
     value = ::strtod_l(std::string(text).c_str(), nullptr, plain);
   }

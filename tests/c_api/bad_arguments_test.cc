@@ -298,7 +298,8 @@ TEST_F(BadArguments, OfTheRightTypeAreRefusedToo) {
   };
   model("densenet999", [](auto& p) { p.architecture = "densenet999"; });
   model("labels is -1", [](auto& p) { p.labels = -1; });
-  model("labels is 70000", [](auto& p) { p.labels = 70000, p.label_names = nullptr; });
+  model("labels is 70000", [](auto& p) { p.labels = 70000; });  // before as many names are looked for
+  model("it must be 1 to 65536", [&](auto& p) { p.labels = INT64_C(1) << 62, p.positive_weights = weights; });
   model("batch-size is 0", [](auto& p) { p.batch_size = 0; });
   model("batch-size is 70000", [](auto& p) { p.batch_size = 70000; });
   model("image_size is -32", [](auto& p) { p.image_size = -32; });
