@@ -32,6 +32,11 @@ std::string text_of(const std::string& file) {
   return text.str();
 }
 
+template <class T>
+T* misaligned(T* pointer) {
+  return reinterpret_cast<T*>(const_cast<char*>(reinterpret_cast<const char*>(pointer)) + 1);
+}
+
 // Of each function that returns a status the names of its parameters, from the header.
 std::map<std::string, std::vector<std::string>> functions_of_header() {
   const std::string header = text_of(std::string(DENSETREE_SOURCE_DIR) + "/c_api/densetree.h");
@@ -130,7 +135,7 @@ class BadArguments : public testing::Test {
       if constexpr (Complete<Pointee> && !std::is_function_v<Pointee>) {
         if constexpr (alignof(Pointee) > 1) {
           if (std::get<I>(good)) {
-            std::get<I>(bad) = reinterpret_cast<T>(reinterpret_cast<std::uintptr_t>(std::get<I>(good)) + 1);
+            std::get<I>(bad) = misaligned(std::get<I>(good));
             refused(name, parameter, "misaligned", function, bad);
           }
         }
@@ -313,11 +318,8 @@ TEST_F(BadArguments, OfTheRightTypeAreRefusedToo) {
   model("capture is -1", [](auto& p) { p.capture = -1; });
   model(
       "tf32 needs a CUDA device", [](auto& p) { p.precision = DENSETREE_TF32; }, DENSETREE_UNAVAILABLE);
-  const auto odd = [](auto* pointer) {
-    return reinterpret_cast<decltype(pointer)>(reinterpret_cast<std::uintptr_t>(pointer) + 1);
-  };
-  model("positive_weights is at", [&](auto& p) { p.positive_weights = odd(weights); });
-  model("label_names is at", [&](auto& p) { p.label_names = odd(twice); });
+  model("positive_weights is at", [&](auto& p) { p.positive_weights = misaligned(weights); });
+  model("label_names is at", [&](auto& p) { p.label_names = misaligned(twice); });
   model("positive_weights has 0", [&](auto& p) { p.positive_weights = weights; });
   model("label_names has 'a' twice", [&](auto& p) { p.label_names = twice; });
   model("label_names[2] is null or empty", [&](auto& p) { p.label_names = missing; });
@@ -369,8 +371,7 @@ TEST_F(BadArguments, OfTheRightTypeAreRefusedToo) {
   infer("place is -1", [](auto&, auto& o) { o.place = -1; });
   infer("nothing is asked for", [](auto&, auto& o) { o.logits = nullptr; });
   infer("logits has 19 elements; it must have at least 20", [](auto&, auto& o) { o.logits_size -= 1; });
-  infer("logits is at",
-        [](auto&, auto& o) { o.logits = reinterpret_cast<float*>(reinterpret_cast<char*>(o.logits) + 2); });
+  infer("logits is at", [](auto&, auto& o) { o.logits = misaligned(o.logits); });
   double room[1];
   infer("probabilities has 1 elements", [&](auto&, auto& o) { o.probabilities = room, o.probabilities_size = 1; });
   float features[1];
