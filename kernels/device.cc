@@ -22,6 +22,23 @@ int count_cuda(std::string* why_not) {
 #endif
 }
 
+// CUDA's current device of the calling thread; -1 where there is none.
+int current_device() {
+#ifdef DENSETREE_HAVE_CUDA
+  return current_cuda_device();
+#else
+  return -1;
+#endif
+}
+
+void set_current_device([[maybe_unused]] int device) {
+#ifdef DENSETREE_HAVE_CUDA
+  if (device >= 0) {
+    set_current_cuda_device(device);
+  }
+#endif
+}
+
 std::unique_ptr<Device> open_cuda([[maybe_unused]] int index, [[maybe_unused]] void* stream) {
   std::string why_not;
   const int count = count_cuda(&why_not);
@@ -126,16 +143,11 @@ std::vector<DeviceStatus> list_devices() {
   return devices;
 }
 
-#ifdef DENSETREE_HAVE_CUDA
-CurrentDeviceGuard::CurrentDeviceGuard() noexcept : before_(current_cuda_device()) {}
+CurrentDeviceGuard::CurrentDeviceGuard() noexcept : before_(current_device()) {}
 CurrentDeviceGuard::~CurrentDeviceGuard() {
-  if (before_ >= 0 && before_ != current_cuda_device()) {
-    set_current_cuda_device(before_);
+  if (before_ != current_device()) {
+    set_current_device(before_);
   }
 }
-#else
-CurrentDeviceGuard::CurrentDeviceGuard() noexcept : before_(-1) {}
-CurrentDeviceGuard::~CurrentDeviceGuard() = default;
-#endif
 
 }  // namespace densetree
