@@ -31,13 +31,24 @@ if(DENSETREE_TIDY)
   set(CMAKE_CXX_CLANG_TIDY ${CLANG_TIDY} --quiet)
 endif()
 
-# densetree_library(NAME SOURCES… [PUBLIC libraries…] [PRIVATE libraries…])
+# The headers that nearly every source includes, compiled once for all libraries.
+if(NOT DENSETREE_TIDY)
+  add_library(densetree_headers OBJECT cmake/precompiled.cc)
+  set_target_properties(densetree_headers PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(densetree_headers PRIVATE densetree_options fmt::fmt OpenMP::OpenMP_CXX)
+  target_precompile_headers(densetree_headers PRIVATE cmake/precompiled.h)
+endif()
+
+# densetree_library(NAME SOURCES… [PUBLIC libraries…] [PRIVATE libraries…] [HIDDEN]): HIDDEN symbols are not exported from
+# libdensetree.so.
 function(densetree_library name)
-  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "HIDDEN" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${arg_SOURCES})
   set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(${name} PUBLIC densetree_options fmt::fmt ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
-  if(NOT DENSETREE_TIDY)
-    target_precompile_headers(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/cmake/precompiled.h>)
+  if(arg_HIDDEN)  # with other flags than the precompiled headers
+    set_target_properties(${name} PROPERTIES CXX_VISIBILITY_PRESET hidden)
+  elseif(NOT DENSETREE_TIDY)
+    target_precompile_headers(${name} REUSE_FROM densetree_headers)
   endif()
 endfunction()

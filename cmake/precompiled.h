@@ -1,4 +1,4 @@
-// Standard headers that nearly every source includes, parsed once per library.
+// Standard headers that nearly every source includes, parsed once.
 #pragma once
 #include <fmt/format.h>
 
