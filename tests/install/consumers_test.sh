@@ -4,6 +4,8 @@
 #   consumers_test.sh DENSETREE CMAKE BUILD
 source "$(dirname "${BASH_SOURCE[0]}")/../tools/harness.sh"
 cmake=$2 build=$3
+CMAKE_GENERATOR="$(sed -n 's/^CMAKE_GENERATOR:INTERNAL=//p' "$build/CMakeCache.txt")"  # the system's may not be installed
+export CMAKE_GENERATOR
 
 # does WORDS…: must succeed.
 does() {
