@@ -22,7 +22,6 @@ class Header:
         self.numbers = re.findall(r"#define (DENSETREE_VERSION_\w+) (\d+)", text)
         self.enumerations = [(typedef, re.findall(r"(\w+) = (\d+)", body)) for typedef, body in
                              re.findall(r"typedef int32_t (\w+);\s*enum \{(.*?)\};", text, re.DOTALL)]
-        self.handles = re.findall(r"typedef struct (\w+) \1;", text)
         self.callback_texts = re.findall(r"typedef ([^;{]*?)\(\*(\w+)\)\(([^)]*)\)", text)
         self.callbacks = [name for _, name, _ in self.callback_texts]
         self.structs = [(name, [self.declaration(field) for field in body.split(";") if field.strip()])

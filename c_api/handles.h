@@ -88,7 +88,8 @@ T*& made_at(T** pointer, const char* name) {
   return at(pointer, name) = nullptr;
 }
 
-// So many elements of the caller. With `exactly`, as an input whose size says how much there is, no more.
+// The first `needed` elements of an array of the caller, which says its size: an input has exactly as many, room for
+// results at least.
 enum class Size : std::uint8_t { kAtLeast, kExactly };
 template <class T>
 std::span<T> buffer(T* data, std::size_t size, std::size_t needed, const char* name, Size rule) {
