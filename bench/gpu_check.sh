@@ -121,7 +121,7 @@ PYTHON
 }
 # Libraries that the files need and that are not found.
 lacking() { ldd "$@" 2> /dev/null | sed -n 's/^[[:space:]]*\([^ ]*\) => not found.*/\1/p' | sort -u | paste -sd ' '; }
-if [[ -n $(lacking "$build"/bin/densetree "$build"/lib/*.so) ]]; then
+if [[ -n $(lacking "$build"/bin/densetree "$build"/lib/*.so "$build"/lib/densetree/*.so) ]]; then
   LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$(packaged_libraries):/usr/local/cuda/lib64"
   export LD_LIBRARY_PATH
   missing="$(lacking "$build/bin/densetree")"

@@ -58,7 +58,7 @@ cuda=(-DDENSETREE_CUDA=ON "-DDENSETREE_CUDA_ARCHITECTURES=$architectures")
 # An rpath that libraries inherit (the old kind), so that those in lib/ find each other and nobody else finds them.
 cmake -S "$sources" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release "${cuda[@]}" \
   -DDENSETREE_NATIVE=OFF -DDENSETREE_CUDA_EMULATION=OFF -DCMAKE_CXX_FLAGS=-march=x86-64-v3 -DCMAKE_BUILD_RPATH="\$ORIGIN/../lib" -DCMAKE_SKIP_RPATH=OFF \
-  -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags
+  -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags -DCMAKE_MODULE_LINKER_FLAGS=-Wl,--disable-new-dtags
 cmake --build "$build" --parallel "$jobs"
 
 for program in "$build"/bin/*_tests "${programs[@]/#/$build/bin/}"; do
@@ -66,10 +66,14 @@ for program in "$build"/bin/*_tests "${programs[@]/#/$build/bin/}"; do
 done
 
 [[ ! -e $build/lib/libkernel_times.so ]] || cp "$build/lib/libkernel_times.so" "$pack/lib/"
+if [[ $architectures != none ]]; then
+  mkdir "$pack/lib/densetree"
+  strip -o "$pack/lib/densetree/libdensetree_cuda.so" "$build/lib/densetree/libdensetree_cuda.so"
+fi
 
 # Every library that any of them loads, but glibc's own, the driver's, CUDA's and cuDNN's.
 left='^(ld-linux|lib(c|m|dl|rt|pthread|resolv|util|nsl|anl|mvec)\.so|libcuda\.|libcu(dnn|blas|dart)|libnv)'
-ldd "$pack"/bin/* | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | while read -r library; do
+find "$pack"/bin "$pack"/lib/densetree -type f -exec ldd {} + 2> /dev/null | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | while read -r library; do
   [[ "$(basename "$library")" =~ $left ]] || cp -L "$library" "$pack/lib/"
 done
 

@@ -128,6 +128,9 @@ Entry::Entry(const std::shared_ptr<Engine>& engine) : engine_(engine) {
     refuse(DENSETREE_BUSY,
            "the engine is in use by another call; one thread at a time, and no call out of its callbacks");
   }
+  if (engine->device().stream()) {
+    guard_.emplace();
+  }
 }
 
 }  // namespace densetree::c_api

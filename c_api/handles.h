@@ -207,8 +207,8 @@ class Entry {
   Entry& operator=(const Entry&) = delete;
 
  private:
-  CurrentDeviceGuard guard_;
-  std::shared_ptr<Engine> engine_;  // the caller may release it meanwhile
+  std::optional<CurrentDeviceGuard> guard_;  // none on the CPU
+  std::shared_ptr<Engine> engine_;           // the caller may release it meanwhile
 };
 
 template <class Handle>

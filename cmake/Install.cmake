@@ -1,14 +1,14 @@
 # What `cmake --install` lays down: the program, the libraries with their headers, and what finds them: find_package and
 # pkg-config.
-include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 install(TARGETS densetree RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS densetree_shared densetree_cxx EXPORT densetreeTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-if(TARGET densetree_static)
-  install(TARGETS densetree_static EXPORT densetreeStaticTargets
-    ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS densetree_static EXPORT densetreeStaticTargets
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+if(DENSETREE_HAVE_CUDA)
+  install(TARGETS densetree_cuda_plugin LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/densetree)
 endif()
 install(FILES c_api/densetree.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(CODE "
@@ -24,9 +24,7 @@ configure_package_config_file(cmake/densetreeConfig.cmake.in "${PROJECT_BINARY_D
   INSTALL_DESTINATION ${package} PATH_VARS CMAKE_INSTALL_DATADIR NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/densetreeConfigVersion.cmake" COMPATIBILITY SameMajorVersion)
 install(EXPORT densetreeTargets NAMESPACE densetree:: DESTINATION ${package})
-if(TARGET densetree_static)
-  install(EXPORT densetreeStaticTargets NAMESPACE densetree:: DESTINATION ${package})
-endif()
+install(EXPORT densetreeStaticTargets NAMESPACE densetree:: DESTINATION ${package})
 install(FILES "${PROJECT_BINARY_DIR}/densetreeConfig.cmake" "${PROJECT_BINARY_DIR}/densetreeConfigVersion.cmake"
   cmake/FindOneDNN.cmake cmake/FindXXHash.cmake DESTINATION ${package})
 

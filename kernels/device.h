@@ -183,8 +183,8 @@ int most_threads();
 // that the caller keeps, or null for one of its own; an Error on devices without streams.
 std::unique_ptr<Device> make_device(const std::string& name, int threads = 0, void* stream = nullptr);
 
-// Devices of this process make themselves the calling thread's current one, where CUDA knows such a thing. In other
-// people's programs that is theirs: it is put back at the end of scope.
+// CUDA devices make their context the calling thread's current one. In other people's programs that is theirs: it is
+// put back at the end of scope. make_device and device_status do so themselves.
 class [[nodiscard]] CurrentDeviceGuard {
  public:
   CurrentDeviceGuard() noexcept;
@@ -193,7 +193,7 @@ class [[nodiscard]] CurrentDeviceGuard {
   CurrentDeviceGuard& operator=(const CurrentDeviceGuard&) = delete;
 
  private:
-  int before_;  // -1: there is none
+  void* before_;  // a CUcontext
 };
 
 // What this build and machine offer, and why not the rest: for the `devices` command.

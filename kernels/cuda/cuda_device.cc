@@ -1,6 +1,4 @@
 // Finding, opening and describing CUDA devices, and their memory.
-#include "kernels/cuda/cuda_device.h"
-
 #include <cuda_runtime_api.h>
 
 #include "kernels/core/error.h"
@@ -8,6 +6,7 @@
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/convolutions.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/functions.h"
 #include "kernels/cuda/kernel_image.h"
 #include "kernels/cuda/network_input.h"
 
@@ -63,9 +62,7 @@ std::string description(const cudaDeviceProp& properties) {
   return text;
 }
 
-}  // namespace
-
-int cuda_device_count(std::string* why_not) {
+int device_count(std::string* why_not) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   cudaGetLastError();
@@ -76,22 +73,11 @@ int cuda_device_count(std::string* why_not) {
   return 0;
 }
 
-std::unique_ptr<Device> make_cuda_device(int index, void* stream) {
+std::unique_ptr<Device> open_device(int index, void* stream) {
   return std::make_unique<CudaDevice>(index, static_cast<cudaStream_t>(stream));
 }
 
-int current_cuda_device() noexcept {
-  int device = 0;
-  const bool known = cudaGetDevice(&device) == cudaSuccess;
-  cudaGetLastError();
-  return known ? device : -1;
-}
-
-void set_current_cuda_device(int device) noexcept {
-  cudaSetDevice(device);
-}
-
-DeviceStatus cuda_status(int index) {
+DeviceStatus status_of(int index) {
   DeviceStatus status{.name = fmt::format("cuda:{}", index), .available = false, .detail = ""};
   cudaDeviceProp properties{};
   cudaError_t result = cudaGetDeviceProperties(&properties, index);
@@ -108,6 +94,10 @@ DeviceStatus cuda_status(int index) {
   status.detail = status.available ? description(properties) : missing;
   return status;
 }
+
+}  // namespace
+
+const CudaFunctions kCudaFunctions = {.device_count = device_count, .make_device = open_device, .status = status_of};
 
 CudaDevice::CudaDevice(int index, cudaStream_t stream) : owns_stream_(stream == nullptr) {
   stream_.device = index;

@@ -7,7 +7,6 @@
 #include <cmath>
 #include <map>
 
-#include "kernels/cuda/cuda_device.h"
 #include "kernels/device_array.h"
 #include "tests/cuda_emulation/grid.h"
 #include "tests/nn/devices.h"
@@ -139,7 +138,7 @@ TEST(EmulatedStream, MayBeTheCallers) {
   ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   std::vector<float> values{-2, 0, 1}, got(3);
   {
-    const std::unique_ptr<Device> device = make_cuda_device(0, stream);
+    const std::unique_ptr<Device> device = make_device("cuda:0", 0, stream);
     const std::vector<float> weights{2, 1};
     const DeviceArray<float> x(*device, std::span<const float>(values)), y(*device, 3),
         w(*device, std::span<const float>(weights));

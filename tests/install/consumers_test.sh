@@ -28,6 +28,14 @@ declared="$(grep -oE '\bdensetree_[a-z_]+\(' "$prefix/include/densetree.h" | tr 
 [[ "$(grep -oE '^densetree_[a-z_]+' <<< "$exported" | sort -u)" == "$declared" ]] ||
   fail "exported is not what densetree.h declares: $(diff <(grep -oE '^densetree_[a-z_]+' <<< "$exported" | sort -u) <(echo "$declared") | head -3)"
 
+# ---- The plugin is found where the folder was moved to, and missed where there is none.
+runs 0 devices
+if [[ -e $libraries/densetree/libdensetree_cuda.so ]]; then
+  grep -q 'libdensetree_cuda.so is not in' "$work/out" && fail "the CUDA plugin is not found: $(cat "$work/out")"
+else
+  grep -q "libdensetree_cuda.so is not in $libraries/densetree" "$work/out" || fail "nothing is said of a CUDA plugin"
+fi
+
 # ---- A run to work with, by the installed program.
 densetree=$installed
 runs 0 synth --out "$work/xrays" --count 60 --size 48 --seed 3
@@ -74,29 +82,25 @@ if [[ -e $work/examples/classify_fortran ]]; then
 else
   echo "not checked: there is no Fortran compiler"
 fi
-if [[ -e $libraries/libdensetree.a ]]; then
-  mkdir "$work/static"
-  cat > "$work/static/CMakeLists.txt" << 'TEXT'
+mkdir "$work/static"
+cat > "$work/static/CMakeLists.txt" << 'TEXT'
 cmake_minimum_required(VERSION 3.22)
 project(static C CXX)
 find_package(densetree REQUIRED COMPONENTS static)
 add_executable(classify ${EXAMPLES}/classify.c)
 target_link_libraries(classify PRIVATE densetree::static)
 TEXT
-  does "$cmake" -S "$work/static" -B "$work/static/build" -DCMAKE_PREFIX_PATH="$prefix" \
-    -DEXAMPLES="$prefix/share/densetree/examples"
-  does "$cmake" --build "$work/static/build"
-  says_the_same "$work/static/build/classify"
-  if command -v pkg-config > /dev/null; then
-    read -ra flags <<< "$(PKG_CONFIG_PATH="$libraries/pkgconfig" pkg-config --static --cflags --libs densetree)"
-    does cc "$prefix/share/densetree/examples/classify.c" "${flags[@]/-ldensetree/$libraries/libdensetree.a}" \
-      -o "$work/static/classify"
-    says_the_same "$work/static/classify"
-  fi
-  ldd "$work/static/build/classify" | grep -q libdensetree && fail "what should be linked statically is not"
-else
-  echo "not checked: builds with CUDA install no static library"
+does "$cmake" -S "$work/static" -B "$work/static/build" -DCMAKE_PREFIX_PATH="$prefix" \
+  -DEXAMPLES="$prefix/share/densetree/examples"
+does "$cmake" --build "$work/static/build"
+says_the_same "$work/static/build/classify"
+if command -v pkg-config > /dev/null; then
+  read -ra flags <<< "$(PKG_CONFIG_PATH="$libraries/pkgconfig" pkg-config --static --cflags --libs densetree)"
+  does cc "$prefix/share/densetree/examples/classify.c" "${flags[@]/-ldensetree/$libraries/libdensetree.a}" \
+    -o "$work/static/classify"
+  says_the_same "$work/static/classify"
 fi
+ldd "$work/static/build/classify" | grep -q libdensetree && fail "what should be linked statically is not"
 mkdir "$work/wrong"
 printf 'cmake_minimum_required(VERSION 3.22)\nproject(wrong CXX)\nfind_package(densetree REQUIRED COMPONENTS cx)\n' \
   > "$work/wrong/CMakeLists.txt"

@@ -1,8 +1,9 @@
 // Takes the place of the driver's library (libcuda.so.1) on a machine without a GPU, as far as cuDNN asks for it while
-// it compiles a plan: code is taken and never run, and all else that is called says so.
+// it compiles a plan: code is taken and never run, a thread has a current context, and all else that is called says so.
 namespace {
 enum Result { kSuccess = 0, kStubLibrary = 34 };  // as in CUresult
 int something = 0;                                // what handles point to
+thread_local void* current = nullptr;
 }  // namespace
 
 extern "C" {
@@ -24,6 +25,14 @@ int cuKernelSetAttribute() {
 int cuFuncSetAttribute() {
   return kSuccess;
 }
+int cuCtxGetCurrent(void** context) {
+  *context = current;
+  return kSuccess;
+}
+int cuCtxSetCurrent(void* context) {
+  current = context;
+  return kSuccess;
+}
 int cuGetErrorName(int error, const char** name) {
   *name = error == kSuccess ? "CUDA_SUCCESS" : "CUDA_ERROR_STUB_LIBRARY";
   return kSuccess;
@@ -42,7 +51,6 @@ NOT_HERE(cuDriverGetVersion)
 NOT_HERE(cuDeviceGet)
 NOT_HERE(cuDeviceGetCount)
 NOT_HERE(cuDeviceGetAttribute)
-NOT_HERE(cuCtxGetCurrent)
 NOT_HERE(cuCtxGetDevice)
 NOT_HERE(cuCtxGetLimit)
 NOT_HERE(cuCtxPopCurrent)

@@ -110,7 +110,9 @@ class Runs(unittest.TestCase):
         self.assertEqual(len(self.model.labels), 14)
         self.assertEqual(self.engine.device, "cpu")
         self.assertIsNone(self.engine.stream)
-        self.assertEqual(dt.devices()[0].name, "cpu")
+        listed = json.loads(subprocess.run([PROGRAM, "devices", "--json"], check=True, capture_output=True).stdout)
+        self.assertEqual([(device.name, device.available, device.detail) for device in dt.devices()],
+                         [(device["name"], device["available"], device["detail"]) for device in listed])
         with self.assertRaisesRegex(dt.InvalidArgument, "labels is 3, but the run was trained with 14"):
             self.engine.load(self.path("run"), labels=3)
 

@@ -1,0 +1,3 @@
+extern "C" int gone() {
+  return 0;
+}

@@ -1,0 +1,3 @@
+extern "C" int plugin_of_something_else() {
+  return 0;
+}
