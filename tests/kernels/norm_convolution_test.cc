@@ -341,11 +341,11 @@ TEST(FusedOnTheCpu, NeedsStacksAndChannelsOnTheirBoundaries) {
                                        .dbeta = a.affine.beta};
   };
   EXPECT_NE(cpu.prepare(gradient(16, 0, 32)), nullptr);
-  for (const auto& [x, s, y] : {std::array<std::int64_t, 3>{8, 0, 0}, {0, 8, 0}, {0, 0, 8}}) {
+  for (const auto& [x, s, y] : {std::array<std::int64_t, 3>{4, 0, 0}, {0, 4, 0}, {0, 0, 4}}) {
     std::vector<Refusal> refusals;
     EXPECT_EQ(cpu.prepare(gradient(x, s, y), &refusals), nullptr);
     ASSERT_EQ(refusals.size(), 1u);
-    EXPECT_NE(refusals[0].reason.find("begin at 8"), std::string::npos) << refusals[0].reason;
+    EXPECT_NE(refusals[0].reason.find("begin at 4"), std::string::npos) << refusals[0].reason;
   }
   shape.input_use = shape.output_use = Use::kSpatial;
   expect_error([&] { cpu.prepare(unbound_norm_convolution(cpu, shape, {0, 32}, {0, 32})); }, "from stack to stack");

@@ -206,36 +206,40 @@ TraceError sketch_error(const nn::Trace& got, const nlohmann::json& stored, cons
   return error;
 }
 
-std::vector<std::string> beyond(const TraceError& error, const nlohmann::json& pytorch,
-                                const std::map<std::string, double>& conditioning) {
+namespace {
+double error_of(const std::string& measure, const nlohmann::json& pytorch) {
+  return pytorch.at(measure == "grad_norms" ? "grad_total" : measure);
+}
+}  // namespace
+
+double limit_of(const std::string& measure, const nlohmann::json& pytorch, std::int64_t samples) {
   static const std::map<std::string, double> kFloors{{"loss", 1e-6},        {"logits", 1e-5},      {"grad_total", 1e-5},
                                                      {"grad_norms", 1e-5},  {"grad_median", 1e-5}, {"running", 1e-5},
                                                      {"eval_logits", 1e-4}, {"weights_off", 1e-4}};
+  const double limit = std::max(3 * error_of(measure, pytorch), kFloors.at(measure));
+  if (measure == "weights_off" && samples > 0) {
+    const double expected = limit * static_cast<double>(samples);
+    return (expected + 3 * std::sqrt(expected)) / static_cast<double>(samples);
+  }
+  return limit;
+}
+
+std::vector<std::string> beyond(const TraceError& error, const nlohmann::json& pytorch,
+                                const std::map<std::string, double>& conditioning) {
   EXPECT_GE(error.measures.size(), 7u);
   std::vector<std::string> found;
   for (const auto& [measure, value] : error.measures) {
-    const double theirs = pytorch.at(measure == "grad_norms" ? "grad_total" : measure);
-    double limit = std::max(3 * theirs, kFloors.at(measure));
-    if (measure == "weights_off" && error.samples > 0) {
-      const double expected = limit * static_cast<double>(error.samples);
-      limit = (expected + 3 * std::sqrt(expected)) / static_cast<double>(error.samples);
-    }
+    double limit = limit_of(measure, pytorch, error.samples);
     if (const auto moved = conditioning.find(measure); moved != conditioning.end()) {
       limit = std::max(limit, 1.5 * moved->second);
     }
     if (!(value <= limit)) {
       found.push_back(fmt::format("{} is {:.3g}, beyond {:.3g}; PyTorch in float32 is off by {:.3g}", measure, value,
-                                  limit, theirs));
+                                  limit, error_of(measure, pytorch)));
     }
     testing::Test::RecordProperty(measure, fmt::format("{:.3g}", value));
   }
   return found;
-}
-
-void expect_within(const TraceError& error, const nlohmann::json& pytorch, const std::string& what) {
-  for (const std::string& one : beyond(error, pytorch)) {
-    ADD_FAILURE() << what << ": " << one;
-  }
 }
 
 }  // namespace densetree::test

@@ -43,11 +43,11 @@ TraceError summary_error(const nn::Trace& got, const nlohmann::json& summary, co
 TraceError sketch_error(const nn::Trace& got, const nlohmann::json& stored, const std::vector<ExpectedTensor>& state,
                         const ReferenceCase& c);
 
+// How large a measure may be; of one that was counted over so many samples, what a sample leaves open is added.
+double limit_of(const std::string& measure, const nlohmann::json& pytorch, std::int64_t samples);
+
 // The measures beyond their limits; each in words that give measure, limit and PyTorch's error. `conditioning` says how
 // far a measure gets in fp32 where every weight moves by a rounding; 1.5 times of that is within the limit, too.
 std::vector<std::string> beyond(const TraceError& error, const nlohmann::json& pytorch,
                                 const std::map<std::string, double>& conditioning = {});
-// Holds each measure to its limit.
-void expect_within(const TraceError& error, const nlohmann::json& pytorch, const std::string& what);
-
 }  // namespace densetree::test
