@@ -205,7 +205,7 @@ def main():
     parser.add_argument("--peers", type=lambda text: text.split(","), help="PyTorch's modes, after commas (all)")
     parser.add_argument("--limit", type=float, default=600, help="seconds that an answer may take")
     parser.add_argument("--python", action="append", help="an interpreter with torch; may be given several times")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="cpu", help="cpu, cpu:SET, cuda or cuda:N")
     parser.add_argument("--precision", choices=list(torch_precision.AMP), default="fp32")
     parser.add_argument("--peer-precision", choices=list(torch_precision.AMP), help="of PyTorch, where it is another")
     parser.add_argument("--compile", action="store_true", help="PyTorch's best mode through torch.compile as well")
@@ -245,7 +245,7 @@ def main():
           f"{found['memory']:.2f}x the memory of {found['leanest_peer']}, the leanest ({args.what}).")
     if ours_left_out := [said for said in left_out if said.startswith("densetree ")]:
         sys.exit(f"compare_step: error: {'; '.join(ours_left_out)}")
-    if load_before > 0.7 and args.device == "cpu":
+    if load_before > 0.7 and args.device.startswith("cpu"):
         print("The machine was busy before this began: take these figures with caution.")
 
 

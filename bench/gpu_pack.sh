@@ -11,10 +11,9 @@
 #   --jobs            compilers at a time (all cores)
 #
 # glibc is the other machine's own and has to be as new as this one's; so are the driver, and CUDA's libraries and
-# cuDNN, which are too large: PyTorch brings them, and gpu_check.sh finds them there. The code runs on any x86-64
-# processor with AVX2.
+# cuDNN, which are too large: PyTorch brings them, and gpu_check.sh finds them there.
 set -euo pipefail
-usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 most_bytes=$((50 << 20))
 programs=(densetree bench_step bench_memory_recompute bench_layers bench_tree)
@@ -57,7 +56,7 @@ cuda=(-DDENSETREE_CUDA=ON "-DDENSETREE_CUDA_ARCHITECTURES=$architectures")
 [[ $architectures != none ]] || cuda=(-DDENSETREE_CUDA=OFF)
 # An rpath that libraries inherit (the old kind), so that those in lib/ find each other and nobody else finds them.
 cmake -S "$sources" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release "${cuda[@]}" \
-  -DDENSETREE_NATIVE=OFF -DDENSETREE_CUDA_EMULATION=OFF -DCMAKE_CXX_FLAGS=-march=x86-64-v3 -DCMAKE_BUILD_RPATH="\$ORIGIN/../lib" -DCMAKE_SKIP_RPATH=OFF \
+  -DDENSETREE_CUDA_EMULATION=OFF -DCMAKE_BUILD_RPATH="\$ORIGIN/../lib" -DCMAKE_SKIP_RPATH=OFF \
   -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags -DCMAKE_MODULE_LINKER_FLAGS=-Wl,--disable-new-dtags
 cmake --build "$build" --parallel "$jobs"
 

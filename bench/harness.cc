@@ -10,7 +10,7 @@
 namespace densetree::bench {
 
 void Settings::add_to(CLI::App& app) {
-  app.add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--device", device, "auto, cpu, cpu:SET, cuda or cuda:N")->capture_default_str();
   app.add_option("--threads", threads, "CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
 }
 

@@ -341,7 +341,7 @@ void add_copy_ceiling(Device& device) {
   add("ceiling/copy", [&device](State& state) {
     constexpr std::size_t kBytes = std::size_t{512} << 20;
     const Buffer from(device, kBytes), to(device, kBytes);
-    const bool host = device.info().name == "cpu";
+    const bool host = device.info().name.starts_with("cpu");
     const int threads = host ? device.info().threads : 1;
     time_loop(state, device, 2.0 * kBytes, 0, [&] {
       if (!host) {

@@ -43,7 +43,8 @@ double median(std::vector<double> values) {
 // Memory in use: of the process on the CPU, of the card on a GPU.
 std::int64_t used_bytes(const Device& device) {
   const DeviceInfo info = device.info();
-  return info.name == "cpu" ? process_bytes("VmRSS") : static_cast<std::int64_t>(info.total_memory - info.free_memory);
+  return info.name.starts_with("cpu") ? process_bytes("VmRSS")
+                                      : static_cast<std::int64_t>(info.total_memory - info.free_memory);
 }
 
 struct Row {

@@ -121,7 +121,8 @@ int main(int argc, char** argv) {
   app.add_option("--labels", s.labels)->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--patients", s.patients)->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--draws", s.draws, "of the bootstrap")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--device", s.device, "cpu, cuda or cuda:N, for what runs along the tree")->capture_default_str();
+  app.add_option("--device", s.device, "cpu, cpu:SET, cuda or cuda:N, for what runs along the tree")
+      ->capture_default_str();
   app.add_option("--threads", s.threads, "0: all cores")->check(CLI::NonNegativeNumber);
   return densetree::bench::run_program(app, argc, argv, [&] { densetree::bench::run(s); });
 }

@@ -103,7 +103,7 @@ typedef int32_t (*densetree_progress)(void* data, int64_t done, int64_t total);
 
 typedef struct densetree_engine_params {
   size_t size;
-  const char* device; /* "auto", "cpu", "cuda" or "cuda:N" */
+  const char* device; /* "auto", "cpu", "cpu:SET" (x86-64, avx2, avx512, avx512_bf16), "cuda" or "cuda:N" */
   void* stream;       /* cudaStream_t of that device, cudaStreamLegacy for the default one; null: one of its own */
   densetree_log log;  /* or null */
   void* log_data;

@@ -4,6 +4,7 @@
 
 #include "c_api/handles.h"
 #include "engine/planner.h"
+#include "kernels/cpu/instruction_sets.h"
 #include "kernels/device_decorator.h"
 
 namespace densetree::c_api {
@@ -53,7 +54,11 @@ class HostedDevice final : public DeviceDecorator {
 namespace {
 
 bool is_device_name(std::string_view name) {
-  constexpr std::string_view kNumbered = "cuda:";
+  constexpr std::string_view kSet = "cpu:", kNumbered = "cuda:";
+  if (name.starts_with(kSet)) {
+    const auto sets = cpu::instruction_sets();
+    return std::any_of(sets.begin(), sets.end(), [&](const auto& set) { return name.substr(kSet.size()) == set.name; });
+  }
   if (name.starts_with(kNumbered)) {
     const std::string_view number = name.substr(kNumbered.size());
     return !number.empty() && number.find_first_not_of("0123456789") == std::string_view::npos;
@@ -65,13 +70,14 @@ bool is_device_name(std::string_view name) {
 
 Engine::Engine(const densetree_engine_params& params)
     : log_(params.log), log_data_(params.log_data), threads_(params.threads) {
-  require(params.device && is_device_name(params.device), "device is {}; use auto, cpu, cuda or cuda:N",
+  require(params.device && is_device_name(params.device), "device is {}; use auto, cpu, cpu:SET, cuda or cuda:N",
           params.device ? params.device : "null");
   require(params.threads >= 0 && params.threads <= most_threads(), "threads is {}; use 1 to {}, or 0 for all cores",
           params.threads, most_threads());
   require((params.allocate == nullptr) == (params.free == nullptr),
           "of allocate and free one is null; give both or neither");
-  require(!params.stream || std::string_view(params.device) != "cpu", "stream is given, and device cpu has none");
+  require(!params.stream || !std::string_view(params.device).starts_with("cpu"),
+          "stream is given, and device cpu has none");
   device_ = make_device(params.device, params.threads, params.stream);
   used_ = device_.get();
   if (params.allocate) {

@@ -8,16 +8,6 @@ set(host_flags -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -W
 if(DENSETREE_WERROR)
   list(APPEND host_flags -Werror)
 endif()
-if(DENSETREE_NATIVE)
-  list(APPEND host_flags -march=native)
-  # GCC 12.2 with AVX-512 stores a 32-byte constant such as {1, 1, 1, 0} as a broadcast of its first word
-  # (tests/kernels/compiler_test.cc shows it); moves of 16 bytes avoid that.
-  include(CheckCXXCompilerFlag)
-  check_cxx_compiler_flag("-mmove-max=128 -mstore-max=128" DENSETREE_HAS_MOVE_MAX)
-  if(DENSETREE_HAS_MOVE_MAX)
-    list(APPEND host_flags -mmove-max=128 -mstore-max=128)
-  endif()
-endif()
 if(DENSETREE_SANITIZE)
   # Out of line here: GCC 12 sees dangling strings in fmt and std::regex that are not there.
   list(APPEND host_flags -fsanitize=${DENSETREE_SANITIZE} -fno-omit-frame-pointer

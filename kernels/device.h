@@ -96,7 +96,7 @@ class Stopwatch {
 };
 
 struct DeviceInfo {
-  std::string name;      // "cpu", "cuda:0"
+  std::string name;      // "cpu", "cpu:avx2", "cuda:0"
   std::string hardware;  // "AMD EPYC 9B14, AVX-512" or "NVIDIA H200"
   std::size_t total_memory = 0, free_memory = 0;
   int threads = 1;  // CPU threads in use, or multiprocessors
@@ -178,9 +178,10 @@ class Range {
 int usable_cores();
 int most_threads();
 
-// "auto", "cpu", "cuda" or "cuda:N". auto takes CUDA where a device answers, else the CPU. threads 0: all cores.
-// Asking for a device that is not there is an Error that says why. stream: where it queues its work, a cudaStream_t
-// that the caller keeps, or null for one of its own; an Error on devices without streams.
+// "auto", "cpu", "cpu:SET", "cuda" or "cuda:N". auto takes CUDA where a device answers, else the CPU. The CPU computes
+// with the best instruction set that this processor has, or with SET: x86-64, avx2, avx512 or avx512_bf16. threads 0:
+// all cores. Asking for a device that is not there is an Error that says why. stream: where it queues its work, a
+// cudaStream_t that the caller keeps, or null for one of its own; an Error on devices without streams.
 std::unique_ptr<Device> make_device(const std::string& name, int threads = 0, void* stream = nullptr);
 
 // CUDA devices make their context the calling thread's current one. In other people's programs that is theirs: it is

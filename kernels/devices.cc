@@ -24,9 +24,9 @@ std::unique_ptr<Device> open_cuda(int index, void* stream) {
   return cuda_functions(&why_not)->make_device(index, stream);
 }
 
-std::unique_ptr<Device> open_cpu(int threads, void* stream) {
+std::unique_ptr<Device> open_cpu(int threads, void* stream, std::optional<std::string_view> instruction_set = {}) {
   check(stream == nullptr, "the device is cpu, which has no streams; leave the stream out, or ask for cuda");
-  return std::make_unique<CpuDevice>(threads);
+  return std::make_unique<CpuDevice>(threads, instruction_set);
 }
 
 }  // namespace
@@ -53,10 +53,13 @@ std::unique_ptr<Device> make_device(const std::string& name, int threads, void* 
   if (name == "cuda") {
     return open_cuda(0, stream);
   }
+  if (constexpr std::string_view prefix = "cpu:"; name.starts_with(prefix)) {
+    return open_cpu(threads, stream, std::string_view(name).substr(prefix.size()));
+  }
   const std::string_view prefix = "cuda:";
   const std::string index = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
   check(!index.empty() && index.size() <= 3 && index.find_first_not_of("0123456789") == std::string::npos,
-        "device '{}' is unknown; use auto, cpu, cuda or cuda:N", name);
+        "device '{}' is unknown; use auto, cpu, cpu:SET, cuda or cuda:N", name);
   return open_cuda(std::stoi(index), stream);
 }
 

@@ -55,7 +55,8 @@ CLI::Validator thread_range() {
 }
 
 void add_common(CLI::App& app, Common& common) {
-  app.add_option("--device", common.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--device", common.device, "auto, cpu, cpu:SET (x86-64, avx2, avx512, avx512_bf16), cuda or cuda:N")
+      ->capture_default_str();
   app.add_option("--threads", common.threads, "CPU threads; 0: all cores")->check(thread_range());
   add_setting(app, common.seed, kSeedSetting);
   app.add_flag("--json", common.json, "machine-readable standard output");

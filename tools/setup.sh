@@ -22,7 +22,7 @@ packages=(
 # checks of its binary interface, of leaks, its use from Fortran, Python and by pkg-config, and under another language.
 ci_packages=(
   clang-format clang-tidy shellcheck chromium python3-torch python3-torchvision python3-pip
-  abigail-tools valgrind gfortran pkg-config python3-numpy python3-wheel locales
+  abigail-tools qemu-user valgrind gfortran pkg-config python3-numpy python3-wheel locales
 )
 
 fail() {

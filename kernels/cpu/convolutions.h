@@ -20,11 +20,9 @@ template <class Op>
 std::unique_ptr<Kernel> make_onednn_convolution(const Team& team, const Op& o);
 
 // With batch norm and ReLU in one (kernels/cpu/norm_convolution.cc and norm_convolution_gradient.cc), or null where the
-// shape has no such form, and the reason in *why_not. `pairs`: bf16 is multiplied in pairs, which is fast where the
-// processor has an instruction for it, and else widened.
-std::unique_ptr<Kernel> make_norm_convolution(const Team& team, const op::NormConvolution& o, bool pairs,
-                                              std::string* why_not);
-std::unique_ptr<Kernel> make_norm_convolution(const Team& team, const op::NormConvolutionGradient& o, bool pairs,
+// shape has no such form, and the reason in *why_not.
+std::unique_ptr<Kernel> make_norm_convolution(const Team& team, const op::NormConvolution& o, std::string* why_not);
+std::unique_ptr<Kernel> make_norm_convolution(const Team& team, const op::NormConvolutionGradient& o,
                                               std::string* why_not);
 
 }  // namespace densetree::cpu

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "kernels/core/error.h"
+#include "kernels/tree_operations.h"
 
 namespace densetree {
 namespace {
@@ -30,35 +31,6 @@ std::string proc_value(const char* file, std::string_view key) {
 std::size_t memory_bytes(std::string_view key) {
   const std::string value = proc_value("/proc/meminfo", key);  // "24612345 kB"
   return value.empty() ? 0 : std::strtoull(value.c_str(), nullptr, 10) * 1024;
-}
-
-// Instructions this build uses must be there: a binary compiled elsewhere would die without a word.
-void check_processor() {
-#ifdef __AVX512F__
-  check(__builtin_cpu_supports("avx512f"),
-        "this binary was compiled for a processor with AVX-512, which this one lacks; build it here");
-#endif
-#ifdef __AVX512BF16__
-  check(__builtin_cpu_supports("avx512bf16"),
-        "this binary was compiled for a processor with AVX512_BF16, which this one lacks; build it here");
-#endif
-#ifdef __AVX2__
-  check(__builtin_cpu_supports("avx2"),
-        "this binary was compiled for a processor with AVX2, which this one lacks; build it here");
-#endif
-}
-
-const char* vector_extension() {
-  return __builtin_cpu_supports("avx512bf16") ? "AVX-512 with bf16"
-         : __builtin_cpu_supports("avx512f")  ? "AVX-512"
-         : __builtin_cpu_supports("avx2")     ? "AVX2"
-                                              : "SSE";
-}
-
-// What oneDNN asks for. Without AVX512_BF16 convolutions multiply in fp32.
-bool has_bfloat16() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
 // Nothing is queued on the CPU, so nothing is late.
@@ -99,14 +71,14 @@ class CpuStopwatch final : public Stopwatch {
 
 }  // namespace
 
-CpuDevice::CpuDevice(int threads)
-    : team_{threads > 0 ? threads : omp_get_num_procs(), __builtin_cpu_supports("avx512f") ? 16 : 8} {
-  check_processor();
-}
+CpuDevice::CpuDevice(int threads, std::optional<std::string_view> instruction_set)
+    : set_(instruction_set ? cpu::instruction_set(*instruction_set) : cpu::best_instruction_set()),
+      name_(instruction_set ? fmt::format("cpu:{}", *instruction_set) : "cpu"),
+      team_{threads > 0 ? threads : omp_get_num_procs(), set_.compiled->lanes} {}
 
 DeviceInfo CpuDevice::info() const {
-  return {.name = "cpu",
-          .hardware = fmt::format("{}, {}", proc_value("/proc/cpuinfo", "model name"), vector_extension()),
+  return {.name = name_,
+          .hardware = fmt::format("{}, {}", proc_value("/proc/cpuinfo", "model name"), set_.description),
           .total_memory = memory_bytes("MemTotal"),
           .free_memory = memory_bytes("MemAvailable"),
           .threads = team_.threads};
@@ -119,7 +91,10 @@ std::string CpuDevice::why_not(Precision precision) const {
     case Precision::kTensorFloat32:
       return "the CPU device computes in fp32 or bf16; tf32 needs a CUDA device";
     case Precision::kBFloat16:
-      return has_bfloat16() ? "" : "bf16 on a CPU needs AVX-512 (F, BW, VL and DQ), which this processor lacks";
+      return set_.compiled->bfloat16
+                 ? ""
+                 : fmt::format("bf16 on a CPU needs AVX-512 (F, BW, VL and DQ), and {} computes with {}", name_,
+                               set_.description);
   }
   fail("unknown precision {}", static_cast<int>(precision));
 }
@@ -171,6 +146,13 @@ void CpuDevice::copy(void* to, const void* from, std::size_t bytes) {
 }
 void CpuDevice::fill(void* memory, std::uint8_t value, std::size_t bytes) {
   std::memset(memory, value, bytes);
+}
+
+std::unique_ptr<Kernel> CpuDevice::make_kernel(const Operation& operation, std::vector<Refusal>* refusals) {
+  return set_.compiled->make_kernel(team_, operation, refusals);
+}
+std::unique_ptr<TreeOperations> CpuDevice::make_tree_operations() {
+  return set_.compiled->make_tree_operations(team_.threads);
 }
 
 std::unique_ptr<StagedUpload> CpuDevice::make_staged_upload(std::size_t bytes, void*) {

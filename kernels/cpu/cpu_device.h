@@ -1,15 +1,19 @@
-// The CPU device: OpenMP loops over the shared functors, and oneDNN for convolutions.
+// The CPU device: OpenMP loops over the shared functors, and oneDNN for convolutions, for the best instruction set that
+// the processor has or for another one that it is asked for.
 #pragma once
 
-#include "kernels/cpu/operations.h"
+#include <optional>
+#include <string_view>
+
+#include "kernels/cpu/instruction_sets.h"
 #include "kernels/device.h"
 
 namespace densetree {
 
 class CpuDevice final : public Device {
  public:
-  explicit CpuDevice(int threads);  // 0: all cores
-  const cpu::Team& team() const { return team_; }
+  // threads 0: all cores. "cpu" with the best set, or "cpu:<set>". Throws Error where the processor lacks it.
+  explicit CpuDevice(int threads, std::optional<std::string_view> instruction_set = {});
 
   DeviceInfo info() const override;
   Layout layout(Use use) const override;
@@ -36,6 +40,8 @@ class CpuDevice final : public Device {
  private:
   std::unique_ptr<Kernel> make_kernel(const Operation& operation, std::vector<Refusal>* refusals) override;
 
+  const cpu::InstructionSet& set_;
+  std::string name_;
   cpu::Team team_;
 };
 

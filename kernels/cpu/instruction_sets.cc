@@ -4,11 +4,11 @@
 
 #include "kernels/core/error.h"
 
-// The flags that go with them stand in kernels/cpu/CMakeLists.txt, which defines DENSETREE_X86_64 and so on for those
-// of this build.
+// Those of this build, for which kernels/cpu/CMakeLists.txt defines DENSETREE_X86_64 and so on. The flags that they are
+// compiled with are in cmake/InstructionSets.cmake.
 extern "C" {
-extern const densetree::cpu::Compiled densetree_cpu_x86_64, densetree_cpu_avx2, densetree_cpu_avx512,
-    densetree_cpu_avx512_bf16;
+[[gnu::visibility("hidden")]] extern const densetree::cpu::Compiled densetree_cpu_x86_64, densetree_cpu_avx2,
+    densetree_cpu_avx512, densetree_cpu_avx512_bf16;
 }
 
 namespace densetree::cpu {

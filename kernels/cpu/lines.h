@@ -1,8 +1,8 @@
 // How the CPU walks a View: line by line. A line is all pixels of one image for a group of channels.
 //
-// Where every view of an operation has its channels in blocks of 16 (or 8) that start and end on a block, a group
-// is one block and the inner loop runs over its lanes, which the compiler turns into vector instructions. Anything
-// else (planar inputs, slices that begin inside a block, odd channel counts) runs with groups of one channel.
+// Where every view of an operation has its channels in blocks of kBlock that start and end on a block, a group is one
+// block and the inner loop runs over its lanes, which the compiler turns into vector instructions. Anything else
+// (planar inputs, other blocks, slices that begin inside a block, odd channel counts) runs with groups of one channel.
 #pragma once
 
 #include <algorithm>
@@ -10,16 +10,14 @@
 
 #include "kernels/core/bfloat16.h"
 #include "kernels/core/view.h"
+#include "kernels/cpu/simd.h"
 
 namespace densetree::cpu {
 
-// Channels per group that all these views allow: 16, 8 or 1.
-inline std::int64_t common_lanes(std::initializer_list<View> views) {
-  const auto all = [&](std::int64_t lanes) {
-    return std::ranges::all_of(
-        views, [&](const View& view) { return view.block == lanes && view.first % lanes == 0 && view.c % lanes == 0; });
-  };
-  return all(16) ? 16 : all(8) ? 8 : 1;
+// Whether all these views are made of whole blocks.
+inline bool in_blocks(std::initializer_list<View> views) {
+  return std::ranges::all_of(
+      views, [](const View& view) { return view.block == kBlock && view.first % kBlock == 0 && view.c % kBlock == 0; });
 }
 
 // Pixel p, lane l of the line is at data[p·stride + l]; stride is kLanes when kLanes > 1.
@@ -54,12 +52,10 @@ struct Walk {
 // Calls body(Walk<T, kLanes>{}) with the element type that all views have and the lanes that they allow.
 template <class Body>
 void with_lines(std::initializer_list<View> views, const Body& body) {
-  const std::int64_t lanes = common_lanes(views);
+  const bool blocks = in_blocks(views);
   const auto with_lanes = [&]<class T>(T) {
-    if (lanes == 16) {
-      body(Walk<T, 16>{});
-    } else if (lanes == 8) {
-      body(Walk<T, 8>{});
+    if (blocks) {
+      body(Walk<T, kBlock>{});
     } else {
       body(Walk<T, 1>{});
     }

@@ -139,9 +139,8 @@ class FusedForward final : public TiledKernel<T, P> {
 
 }  // namespace
 
-std::unique_ptr<Kernel> make_norm_convolution(const Team& team, const op::NormConvolution& o, bool pairs,
-                                              std::string* why_not) {
-  return make_fused<FusedForward>(team, o, pairs, why_not);
+std::unique_ptr<Kernel> make_norm_convolution(const Team& team, const op::NormConvolution& o, std::string* why_not) {
+  return make_fused<FusedForward>(team, o, why_not);
 }
 
 }  // namespace densetree::cpu

@@ -307,9 +307,9 @@ class FusedGradient final : public TiledKernel<T, P> {
 
 }  // namespace
 
-std::unique_ptr<Kernel> make_norm_convolution(const Team& team, const op::NormConvolutionGradient& o, bool pairs,
+std::unique_ptr<Kernel> make_norm_convolution(const Team& team, const op::NormConvolutionGradient& o,
                                               std::string* why_not) {
-  return make_fused<FusedGradient>(team, o, pairs, why_not);
+  return make_fused<FusedGradient>(team, o, why_not);
 }
 
 }  // namespace densetree::cpu

@@ -169,10 +169,8 @@ std::string fused_refusal(const Team& team, const Op& o) {
   if (odd != 0) {
     return fmt::format("channels of a tensor begin at {}; the CPU's fused kernels need multiples of {}", odd, lanes);
   }
-  if (kLanes != lanes) {
-    return kLanes == 0
-               ? "this build has no vector instructions"
-               : fmt::format("this build multiplies vectors of {}, and the layout has blocks of {}", kLanes, lanes);
+  if (kLanes == 0) {
+    return "the CPU's fused kernels need AVX2";
   }
   if (shape.stride != 1 || (shape.kernel != 1 && shape.kernel != 3) || shape.padding != shape.kernel / 2) {
     return "the CPU's fused kernels are 1x1 and 3x3 with stride 1 and as much padding as keeps the size";
@@ -186,18 +184,18 @@ std::string fused_refusal(const Team& team, const Op& o) {
 
 // A pass for the types that the shape's precision asks for; null and the reason where it has no fused form.
 template <template <class T, class P> class Pass, class Op>
-std::unique_ptr<Kernel> make_fused(const Team& team, const Op& o, bool pairs, std::string* why_not) {
+std::unique_ptr<Kernel> make_fused(const Team& team, const Op& o, std::string* why_not) {
   *why_not = fused_refusal(team, o);
   if (!why_not->empty()) {
     return nullptr;
   }
-  if (o.shape.precision == Precision::kFloat32) {
-    return std::make_unique<Pass<float, float>>(team, o.shape);
+  if constexpr (kLanes > 0) {
+    if (o.shape.precision == Precision::kFloat32) {
+      return std::make_unique<Pass<float, float>>(team, o.shape);
+    }
+    return std::make_unique<Pass<BFloat16, std::conditional_t<kMultipliesBFloat16, BFloat16, float>>>(team, o.shape);
   }
-  if (pairs) {
-    return std::make_unique<Pass<BFloat16, BFloat16>>(team, o.shape);
-  }
-  return std::make_unique<Pass<BFloat16, float>>(team, o.shape);
+  return nullptr;  // not reached
 }
 
 }  // namespace densetree::cpu

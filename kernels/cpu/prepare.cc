@@ -1,6 +1,6 @@
-// Which kernel runs an operation on the CPU.
+// Which kernel runs an operation on the CPU; and the entry to all that is compiled for an instruction set.
 #include "kernels/cpu/convolutions.h"
-#include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/instruction_sets.h"
 #include "kernels/cpu/product.h"
 #include "kernels/implementations.h"
 
@@ -33,8 +33,8 @@ std::unique_ptr<Kernel> widened(Team& team, const Op& o, std::string* why_not) {
   if (o.shape.precision != Precision::kBFloat16) {
     return refuse(why_not, "it is not in bf16");
   }
-  if (__builtin_cpu_supports("avx512bf16")) {
-    return refuse(why_not, "this processor multiplies bf16 itself");
+  if (kMultipliesBFloat16) {
+    return refuse(why_not, "the processor multiplies bf16 itself");
   }
   return make_widened_convolution(team, o);
 }
@@ -46,7 +46,7 @@ std::unique_ptr<Kernel> vendor(Team& team, const Op& o, std::string*) {
 
 template <class Op>
 std::unique_ptr<Kernel> fused(Team& team, const Op& o, std::string* why_not) {
-  return make_norm_convolution(team, o, kMultipliesBFloat16, why_not);
+  return make_norm_convolution(team, o, why_not);
 }
 
 // Of operations that have no list of their own.
@@ -69,12 +69,16 @@ template <>
 constexpr Implementation<op::NormConvolutionGradient, Team> kList<op::NormConvolutionGradient>[] = {
     {"fused tiles", fused<op::NormConvolutionGradient>}};
 
-}  // namespace
-}  // namespace cpu
-
-std::unique_ptr<Kernel> CpuDevice::make_kernel(const Operation& operation, std::vector<Refusal>* refusals) {
-  return std::visit([&]<class Op>(const Op& o) { return first_of<Op, cpu::Team>(cpu::kList<Op>, team_, o, refusals); },
-                    operation);
+std::unique_ptr<Kernel> make_kernel(Team& team, const Operation& operation, std::vector<Refusal>* refusals) {
+  return std::visit([&]<class Op>(const Op& o) { return first_of<Op, Team>(kList<Op>, team, o, refusals); }, operation);
 }
 
+}  // namespace
+}  // namespace cpu
 }  // namespace densetree
+
+extern "C" [[gnu::visibility("hidden")]] const densetree::cpu::Compiled DENSETREE_COMPILED = {
+    .lanes = densetree::cpu::kBlock,
+    .bfloat16 = densetree::cpu::kBlock == 16,
+    .make_kernel = densetree::cpu::make_kernel,
+    .make_tree_operations = densetree::cpu::make_tree_operations};

@@ -27,7 +27,7 @@ inline constexpr bool kMultipliesBFloat16 = false;
 #endif
 
 #if defined(__AVX512F__)
-inline constexpr int kLanes = 16;  // of the vectors that this file is compiled for; 0: none worth the name
+inline constexpr int kLanes = 16;  // of the vectors that this is compiled for; 0: none worth the name
 inline constexpr int kRun = 7;     // pixels side by side that are summed up together; two runs at a time
 inline constexpr int kOutputs = 8;
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -69,6 +69,7 @@ struct Numbers<float> {
   static void add_product(Vector& sum, Lanes a, const float* b) { sum += a * *b; }
 };
 
+#ifdef __AVX512BF16__
 template <>
 struct Numbers<BFloat16> {
   static constexpr int kDepth = 2;
@@ -76,16 +77,11 @@ struct Numbers<BFloat16> {
   static Lanes load(const BFloat16* from) { return V::load_pairs(from); }
   static void add_product(Vector& sum, Lanes a, const BFloat16* b) {
     const std::uint32_t pair = *reinterpret_cast<const PairInMemory*>(b);
-#ifdef __AVX512BF16__
     sum = reinterpret_cast<Vector>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(a),
                                                     reinterpret_cast<__m512bh>(Pairs{} + pair)));
-#else
-    // The instruction's order: the second product first. Products of two bf16 are exact in fp32.
-    sum += reinterpret_cast<Vector>(a & 0xFFFF0000) * std::bit_cast<float>(pair & 0xFFFF0000);
-    sum += reinterpret_cast<Vector>(a << 16) * std::bit_cast<float>(pair << 16);
-#endif
   }
 };
+#endif
 
 // Where a sum over input channels finds them: slab i of the pixel at p lies at p + offsets[i].
 struct Slabs {

@@ -15,6 +15,13 @@
 
 namespace densetree::cpu {
 
+// Channels in a block of the layouts that are fast with what this is compiled for.
+#ifdef __AVX512F__
+inline constexpr int kBlock = 16;
+#else
+inline constexpr int kBlock = 8;
+#endif
+
 template <class T, int kLanes>
 struct VectorOf {
   using Type [[gnu::vector_size(sizeof(T) * kLanes)]] = T;

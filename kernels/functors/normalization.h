@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/core/host_device.h"
 
@@ -29,14 +30,31 @@ struct ChannelAffine : AffineOf<float> {
       : AffineOf{mean_, gamma_ * rstd, std::fma(-mean_, gamma_ * rstd, beta_), gamma_} {}
 };
 
+// a·b − c, rounded once: one instruction where there are fused multiply-adds, else by way of double.
+template <class T>
+DT_HD T product_less(T a, T b, T c) {
+#if defined(__CUDA_ARCH__) || defined(__FMA__)
+  return a * b - c;
+#else
+  if constexpr (std::is_same_v<T, float>) {
+    return static_cast<float>(static_cast<double>(a) * b - c);
+  } else {
+    using Wide [[gnu::vector_size(2 * sizeof(T))]] = double;
+    return __builtin_convertvector(
+        __builtin_convertvector(a, Wide) * __builtin_convertvector(b, Wide) - __builtin_convertvector(c, Wide), T);
+  }
+#endif
+}
+
 // ∂L/∂x = rstd·(S − mean(S) − x̂·mean(S·x̂)).
 // The means come in fp64; what fp32 leaves of mean(S) is kept beside it, because the gradients of a channel have to
-// add up to zero: a network whose shift β cannot matter must see no gradient for β, or Adam would move it.
+// add up to zero: a network whose shift β cannot matter must see no gradient for β, or Adam would move it. It is less
+// than half of the result's last place: rounded twice, it would be lost.
 template <class T>
 struct NormalizeGradientOf {
   T mean, rstd, mean_s, rest, slope;  // rest = rstd·(mean(S) − its fp32), slope = rstd·mean(S·x̂)
 
-  DT_HD T operator()(T x, T s) const { return rstd * (s - (x - mean) * slope - mean_s) - rest; }
+  DT_HD T operator()(T x, T s) const { return product_less(rstd, s - (x - mean) * slope - mean_s, rest); }
 };
 
 struct ChannelNormalizeGradient : NormalizeGradientOf<float> {

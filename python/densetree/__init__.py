@@ -110,7 +110,7 @@ class _Handle:
 class Engine(_Handle):
     """A device and its queue of work.
 
-    device   "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N"
+    device   "auto" (a GPU where there is one), "cpu", "cpu:SET", "cuda" or "cuda:N"
     threads  of the CPU; 0: all cores that the process may use
     stream   address of a CUDA stream of yours, on which all work is queued (torch.cuda.current_stream().cuda_stream; 0
              is the default stream); None: one of its own

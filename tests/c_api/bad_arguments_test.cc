@@ -283,10 +283,11 @@ TEST_F(BadArguments, OfTheRightTypeAreRefusedToo) {
     EXPECT_NE(result.message.find(words), std::string::npos) << result.message;
   };
   engine("device is null", [](auto& p) { p.device = nullptr; });
-  engine("device is gpu; use auto, cpu, cuda or cuda:N", [](auto& p) { p.device = "gpu"; });
+  engine("device is gpu; use auto, cpu, cpu:SET, cuda or cuda:N", [](auto& p) { p.device = "gpu"; });
   engine("threads is -1", [](auto& p) { p.threads = -1; });
   engine("threads is 1000000", [](auto& p) { p.threads = 1000000; });
   engine("give both or neither", [](auto& p) { p.free = [](void*, void*) {}; });
+  engine("device is cpu:mmx", [](auto& p) { p.device = "cpu:mmx"; });
   engine("device is cuda:x", [](auto& p) { p.device = "cuda:x"; });
   engine("stream is given, and device cpu has none", [&](auto& p) { p.stream = this; });
   engine("reserved is 1", [](auto& p) { p.reserved = 1; });

@@ -1,6 +1,4 @@
 // Convolutions forward, backward data and backward weights against float64.
-#include "kernels/cpu/convolutions.h"
-#include "kernels/cpu/cpu_device.h"
 #include "tests/kernels/op_case.h"
 #include "tests/kernels/unbound.h"
 
@@ -44,23 +42,19 @@ std::vector<ConvolutionShape> cases() {
   return all;
 }
 
-// What computes: the implementation that the device takes, or one of the two that processors may ask for in bf16.
-enum class Form { kDevices, kWidened, kOneDnn };
-
 // A convolution on a device with its operands, from host values to host values.
 class DeviceConvolution {
  public:
-  DeviceConvolution(Device& device, const ConvolutionShape& shape, Form form = Form::kDevices)
+  DeviceConvolution(Device& device, const ConvolutionShape& shape)
       : device_(device),
         shape_(shape),
-        form_(form),
         input_{device.layout(shape.input_use), 0, 0, element_type(shape.precision)},
         output_{device.layout(shape.output_use), 0, 0, element_type(shape.precision)} {}
 
   Values forward(const Values& x, const Values& w) const {
     const Tensor input(device_, shape_.input, input_, x), output(device_, shape_.output(), output_);
     const Floats weights(device_, w);
-    compute(op::Convolution{.shape = shape_, .x = input, .w = weights, .y = output});
+    run(device_, op::Convolution{.shape = shape_, .x = input, .w = weights, .y = output});
     output.expect_clean();
     input.expect_unchanged();
     EXPECT_EQ(weights.read(), w);
@@ -69,7 +63,7 @@ class DeviceConvolution {
   Values data_gradient(const Values& dy, const Values& w) const {
     const Tensor gradient(device_, shape_.output(), output_, dy), input(device_, shape_.input, input_);
     const Floats weights(device_, w);
-    compute(op::ConvolutionDataGradient{.shape = shape_, .dy = gradient, .w = weights, .dx = input});
+    run(device_, op::ConvolutionDataGradient{.shape = shape_, .dy = gradient, .w = weights, .dx = input});
     input.expect_clean();
     gradient.expect_unchanged();
     return input.read();
@@ -77,28 +71,15 @@ class DeviceConvolution {
   Values weight_gradient(const Values& x, const Values& dy) const {
     const Tensor input(device_, shape_.input, input_, x), gradient(device_, shape_.output(), output_, dy);
     const Floats weights(device_, shape_.weights());
-    compute(op::ConvolutionWeightGradient{.shape = shape_, .x = input, .dy = gradient, .dw = weights});
+    run(device_, op::ConvolutionWeightGradient{.shape = shape_, .x = input, .dy = gradient, .dw = weights});
     input.expect_unchanged();
     gradient.expect_unchanged();
     return weights.read();
   }
 
  private:
-  template <class Op>
-  void compute(const Op& operation) const {
-    if (form_ == Form::kDevices) {
-      return run(device_, operation);
-    }
-    const cpu::Team& team = dynamic_cast<CpuDevice&>(device_).team();
-    run(device_,
-        form_ == Form::kWidened ? *cpu::make_widened_convolution(team, operation)
-                                : *cpu::make_onednn_convolution(team, operation),
-        operation);
-  }
-
   Device& device_;
   ConvolutionShape shape_;
-  Form form_;
   Placement input_, output_;
 };
 
@@ -222,16 +203,11 @@ TEST_P(ConvolutionTest, BFloat16RoundsOnceWhereTheDeviceHasIt) {
     const Values of_forward = tolerance(forward, reference::convolution_forward(shape, x, w)),
                  of_weights = tolerance(weights, reference::convolution_backward_weights(shape, x, dy)),
                  of_data = tolerance(data, reference::convolution_backward_data(shape, dy, w));
-    for (const Form form : {Form::kDevices, Form::kWidened, Form::kOneDnn}) {
-      if (form != Form::kDevices && device().info().name != "cpu") {
-        continue;
-      }
-      const DeviceConvolution on_device(device(), shape, form);
-      expect_close(on_device.forward(d.x, d.w), forward, of_forward, name_of_case(shape) + " forward");
-      expect_close(on_device.weight_gradient(d.x, d.dy), weights, of_weights, name_of_case(shape) + " weights");
-      if (shape.input_use != Use::kInput) {
-        expect_close(on_device.data_gradient(d.dy, d.w), data, of_data, name_of_case(shape) + " data");
-      }
+    const DeviceConvolution on_device(device(), shape);
+    expect_close(on_device.forward(d.x, d.w), forward, of_forward, name_of_case(shape) + " forward");
+    expect_close(on_device.weight_gradient(d.x, d.dy), weights, of_weights, name_of_case(shape) + " weights");
+    if (shape.input_use != Use::kInput) {
+      expect_close(on_device.data_gradient(d.dy, d.w), data, of_data, name_of_case(shape) + " data");
     }
   }
 }

@@ -55,8 +55,8 @@ TEST(Devices, CudaWithoutOneSaysWhy) {
 }
 
 TEST(Devices, UnknownNamesAreErrors) {
-  for (const char* name :
-       {"tpu", "cpu:1", "CPU", "cuda:", "cuda:x", "cuda:-1", "cuda:4096", "cuda:99999999999999999999"}) {
+  for (const char* name : {"tpu", "cpu:", "cpu:1", "cpu:AVX2", "CPU", "cuda:", "cuda:x", "cuda:-1", "cuda:4096",
+                           "cuda:99999999999999999999"}) {
     expect_error([&] { make_device(name); }, name);
   }
   EXPECT_THROW(make_device(""), Error);

@@ -1,7 +1,4 @@
 // Batch norm, ReLU and convolution in one, against the three of them in float64, on the devices that have it.
-#include "kernels/cpu/convolutions.h"
-#include "kernels/cpu/cpu_device.h"
-#include "kernels/cpu/product.h"
 #include "tests/kernels/op_case.h"
 #include "tests/kernels/unbound.h"
 
@@ -79,8 +76,6 @@ struct Data {
 class NormConvolutionTest : public OpTest {
  protected:
   // Every case in fp32 and a part of them in other precisions, where the device has a fused form of it.
-  // body(shape, kernel_of), where kernel_of makes the device's kernel of an operation, or one for the other way in
-  // which a CPU multiplies bf16.
   template <class Body>
   void for_each_case(const Body& body) {
     int taken = 0;
@@ -95,13 +90,7 @@ class NormConvolutionTest : public OpTest {
         }
         if (why_not_fused(shape).empty()) {
           ++taken;
-          body(shape, [&](const auto& operation) { return prepared(device(), operation); });
-          if (auto* host = dynamic_cast<CpuDevice*>(&device()); host && precision == Precision::kBFloat16) {
-            body(shape, [&](const auto& operation) {
-              std::string why_not;
-              return cpu::make_norm_convolution(host->team(), operation, !cpu::kMultipliesBFloat16, &why_not);
-            });
-          }
+          body(shape);
         }
       }
     }
@@ -139,7 +128,7 @@ class NormConvolutionTest : public OpTest {
 };
 
 TEST_P(NormConvolutionTest, ForwardWithStatisticsAndKept) {
-  for_each_case([&](const ConvolutionShape& shape, const auto& kernel_of) {
+  for_each_case([&](const ConvolutionShape& shape) {
     const Data d(shape);
     const std::int64_t out = shape.out_channels;
     const DType type = element_type(shape.precision);
@@ -155,7 +144,7 @@ TEST_P(NormConvolutionTest, ForwardWithStatisticsAndKept) {
                                         .eps = kBatchNormEps,
                                         .statistics = {mean, variance, rstd},
                                         .z = z};
-    const auto kernel = kernel_of(operation);
+    const auto kernel = prepared(device(), operation);
     run(device(), *kernel, operation);
 
     const std::string name = name_of_case(shape);
@@ -182,7 +171,7 @@ TEST_P(NormConvolutionTest, ForwardWithStatisticsAndKept) {
 }
 
 TEST_P(NormConvolutionTest, Backward) {
-  for_each_case([&](const ConvolutionShape& shape, const auto& kernel_of) {
+  for_each_case([&](const ConvolutionShape& shape) {
     const Data d(shape);
     const std::string name = name_of_case(shape);
     const std::int64_t channels = shape.input.c;
@@ -204,7 +193,7 @@ TEST_P(NormConvolutionTest, Backward) {
         dy(device(), shape.output(), slab(16, 0, type), d.dy);
     const Tensor z(device(), shape.input, slab(0, 0, type), d.z);
     // A GPU stores ∂L/∂z; of TF32 products, dy and w are rounded.
-    const double of_dz = device().info().name == "cpu" ? 0 : multiplied(shape.precision);
+    const double of_dz = device().info().name.starts_with("cpu") ? 0 : multiplied(shape.precision);
     const Floats w(device(), d.w);
     const DeviceAffine affine(device(), d.affine);
     for (const bool kept : {false, true}) {
@@ -225,7 +214,7 @@ TEST_P(NormConvolutionTest, Backward) {
                                                     .dw = got_dw,
                                                     .dgamma = dgamma,
                                                     .dbeta = dbeta};
-        run(device(), *kernel_of(operation), operation);
+        run(device(), *prepared(device(), operation), operation);
 
         const std::string what = fmt::format("{}{}{}", name, kept ? ", z kept" : "", adds ? ", adding" : "");
         const double before = adds ? 1 : 0;

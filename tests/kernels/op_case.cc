@@ -6,6 +6,7 @@
 #include <random>
 
 #include "kernels/core/bfloat16.h"
+#include "kernels/cpu/instruction_sets.h"
 
 namespace densetree::test {
 
@@ -19,6 +20,9 @@ std::vector<std::string> available_devices() {
   std::vector<std::string> names;
   for (const DeviceStatus& status : list_devices()) {
     if (status.available) names.push_back(status.name);
+  }
+  for (const cpu::InstructionSet& set : cpu::instruction_sets()) {
+    if (set.supported && &set != &cpu::best_instruction_set()) names.push_back(fmt::format("cpu:{}", set.name));
   }
   return names;
 }

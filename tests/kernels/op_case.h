@@ -32,6 +32,7 @@ using reference::Values;
 
 inline constexpr double kEps = 0x1p-23;  // of fp32: rounding errs by at most half of it
 
+// All that open here, and the CPU with each instruction set that this processor has.
 std::vector<std::string> available_devices();
 // One device of that name, opened on first use and kept.
 Device& device_named(const std::string& name);
