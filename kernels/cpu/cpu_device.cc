@@ -10,7 +10,6 @@
 #include <fstream>
 
 #include "kernels/core/error.h"
-#include "kernels/tree_operations.h"
 
 namespace densetree {
 namespace {
@@ -150,9 +149,6 @@ void CpuDevice::fill(void* memory, std::uint8_t value, std::size_t bytes) {
 
 std::unique_ptr<Kernel> CpuDevice::make_kernel(const Operation& operation, std::vector<Refusal>* refusals) {
   return set_.compiled->make_kernel(team_, operation, refusals);
-}
-std::unique_ptr<TreeOperations> CpuDevice::make_tree_operations() {
-  return set_.compiled->make_tree_operations(team_.threads);
 }
 
 std::unique_ptr<StagedUpload> CpuDevice::make_staged_upload(std::size_t bytes, void*) {

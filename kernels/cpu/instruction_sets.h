@@ -19,7 +19,6 @@ struct Compiled {
   std::int64_t lanes;  // channels in a block of the layouts that it is fast on
   bool bfloat16;       // whether it computes in bf16
   std::unique_ptr<Kernel> (*make_kernel)(Team& team, const Operation& operation, std::vector<Refusal>* refusals);
-  std::unique_ptr<TreeOperations> (*make_tree_operations)(int threads);
 };
 
 struct InstructionSet {

@@ -3,10 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 
 #include "kernels/operations.h"
-#include "kernels/tree_operations.h"
 
 namespace densetree::cpu {
 
@@ -53,9 +51,6 @@ void compute(const Team& team, const op::Loss& o, void* workspace);
 void compute(const Team& team, const op::L2Norm& o, void* workspace);
 void compute(const Team& team, const op::Adam& o, void* workspace);
 std::size_t scratch_bytes(const Team& team, const op::L2Norm& o);
-
-// kernels/cpu/tree_operations.cc
-std::unique_ptr<TreeOperations> make_tree_operations(int threads);
 
 // A process is one rank, and has no others yet.
 inline void compute(const Team&, const op::AllReduce&, void*) {}

@@ -80,5 +80,4 @@ std::unique_ptr<Kernel> make_kernel(Team& team, const Operation& operation, std:
 extern "C" [[gnu::visibility("hidden")]] const densetree::cpu::Compiled DENSETREE_COMPILED = {
     .lanes = densetree::cpu::kBlock,
     .bfloat16 = densetree::cpu::kBlock == 16,
-    .make_kernel = densetree::cpu::make_kernel,
-    .make_tree_operations = densetree::cpu::make_tree_operations};
+    .make_kernel = densetree::cpu::make_kernel};

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "kernels/core/error.h"
-#include "kernels/cpu/operations.h"
+#include "kernels/cpu/cpu_device.h"
 #include "kernels/functors/label_tree.h"
 
 namespace densetree {
@@ -329,8 +329,8 @@ class CpuTreeOperations final : public TreeOperations {
 
 }  // namespace
 
-std::unique_ptr<TreeOperations> cpu::make_tree_operations(int threads) {
-  return std::make_unique<CpuTreeOperations>(threads);
+std::unique_ptr<TreeOperations> CpuDevice::make_tree_operations() {
+  return std::make_unique<CpuTreeOperations>(team_.threads);
 }
 
 }  // namespace densetree
