@@ -21,6 +21,7 @@ int run(int argc, char** argv) {
       "It is a research tool, not a medical device.",
       "densetree");
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // a repeated flag: the last one wins
+  app.set_version_flag("--version", "densetree " DENSETREE_VERSION);
   app.require_subcommand(1);
   app.fallthrough();
   Common common;
@@ -49,7 +50,7 @@ int run(int argc, char** argv) {
       arguments.push_back(literal(argv[i]));
     }
     app.parse(std::move(arguments));
-  } catch (const CLI::Success& e) {  // --help
+  } catch (const CLI::Success& e) {  // --help, --version
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
     app.exit(e, std::cout, std::cerr);

@@ -19,10 +19,11 @@ packages=(
 )
 
 # Without these something is left out: formatting, lint, a browser for the report, PyTorch's traces; and of the library the
-# checks of its binary interface, of leaks, its use from Fortran, Python and by pkg-config, and under another language.
+# checks of its binary interface, of other processors, of leaks, its Debian packages, its use from Fortran, Python and by
+# pkg-config, and under another language.
 ci_packages=(
   clang-format clang-tidy shellcheck chromium python3-torch python3-torchvision python3-pip
-  abigail-tools qemu-user valgrind gfortran pkg-config python3-numpy python3-wheel locales
+  abigail-tools qemu-user valgrind gfortran pkg-config dpkg-dev python3-numpy python3-wheel locales
 )
 
 fail() {
