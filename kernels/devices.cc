@@ -53,11 +53,11 @@ std::unique_ptr<Device> make_device(const std::string& name, int threads, void* 
   if (name == "cuda") {
     return open_cuda(0, stream);
   }
-  if (constexpr std::string_view prefix = "cpu:"; name.starts_with(prefix)) {
-    return open_cpu(threads, stream, std::string_view(name).substr(prefix.size()));
+  constexpr std::string_view kSet = "cpu:", kNumbered = "cuda:";
+  if (name.starts_with(kSet)) {
+    return open_cpu(threads, stream, std::string_view(name).substr(kSet.size()));
   }
-  const std::string_view prefix = "cuda:";
-  const std::string index = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
+  const std::string index = name.starts_with(kNumbered) ? name.substr(kNumbered.size()) : "";
   check(!index.empty() && index.size() <= 3 && index.find_first_not_of("0123456789") == std::string::npos,
         "device '{}' is unknown; use auto, cpu, cpu:SET, cuda or cuda:N", name);
   return open_cuda(std::stoi(index), stream);

@@ -6,10 +6,12 @@
 
 // Those of this build, for which kernels/cpu/CMakeLists.txt defines DENSETREE_X86_64 and so on. The flags that they are
 // compiled with are in cmake/InstructionSets.cmake.
+// NOLINTBEGIN(readability-identifier-naming): C symbols
 extern "C" {
 [[gnu::visibility("hidden")]] extern const densetree::cpu::Compiled densetree_cpu_x86_64, densetree_cpu_avx2,
     densetree_cpu_avx512, densetree_cpu_avx512_bf16;
 }
+// NOLINTEND(readability-identifier-naming)
 
 namespace densetree::cpu {
 namespace {
