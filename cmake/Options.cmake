@@ -29,6 +29,13 @@ if(NOT DENSETREE_TIDY)
   target_precompile_headers(densetree_headers PRIVATE cmake/precompiled.h)
 endif()
 
+# The program NAME opens devices: what it may load is built before it.
+function(densetree_opens_devices name)
+  if(TARGET densetree_cuda_plugin)
+    add_dependencies(${name} densetree_cuda_plugin)
+  endif()
+endfunction()
+
 # densetree_library(NAME SOURCES… [PUBLIC libraries…] [PRIVATE libraries…] [HIDDEN]): HIDDEN symbols are not exported from
 # libdensetree.so.
 function(densetree_library name)

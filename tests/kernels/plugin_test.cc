@@ -37,6 +37,7 @@ TEST(Plugins, AreLookedForWhereTheSettingSays) {
 }
 
 TEST(Plugins, AreLookedForBesideTheProgramElse) {
+  unsetenv("DENSETREE_PLUGINS");
   const std::vector<fs::path> folders = plugin_folders();
   ASSERT_GE(folders.size(), 2u);
   const fs::path programs = fs::canonical("/proc/self/exe").parent_path();

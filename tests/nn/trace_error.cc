@@ -231,7 +231,7 @@ std::vector<std::string> beyond(const TraceError& error, const nlohmann::json& p
   for (const auto& [measure, value] : error.measures) {
     double limit = limit_of(measure, pytorch, error.samples);
     if (const auto moved = conditioning.find(measure); moved != conditioning.end()) {
-      limit = std::max(limit, 1.5 * moved->second);
+      limit = std::max(limit, kConditioning * moved->second);
     }
     if (!(value <= limit)) {
       found.push_back(fmt::format("{} is {:.3g}, beyond {:.3g}; PyTorch in float32 is off by {:.3g}", measure, value,

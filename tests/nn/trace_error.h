@@ -46,8 +46,11 @@ TraceError sketch_error(const nn::Trace& got, const nlohmann::json& stored, cons
 // How large a measure may be; of one that was counted over so many samples, what a sample leaves open is added.
 double limit_of(const std::string& measure, const nlohmann::json& pytorch, std::int64_t samples);
 
+// So much of what a case's conditioning says is granted.
+inline constexpr double kConditioning = 1.5;
+
 // The measures beyond their limits; each in words that give measure, limit and PyTorch's error. `conditioning` says how
-// far a measure gets in fp32 where every weight moves by a rounding; 1.5 times of that is within the limit, too.
+// far a measure gets in fp32 where every weight moves by a rounding; kConditioning times that is within the limit, too.
 std::vector<std::string> beyond(const TraceError& error, const nlohmann::json& pytorch,
                                 const std::map<std::string, double>& conditioning = {});
 }  // namespace densetree::test

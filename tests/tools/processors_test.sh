@@ -7,6 +7,9 @@ qemu=$2
 native=$densetree
 [[ -x $qemu ]] || { echo "qemu-x86_64 is not installed"; exit 77; }
 export OMP_NUM_THREADS=1
+for set in x86-64 avx2; do
+  "$densetree" plan --device "cpu:$set" > /dev/null || { echo "this build or processor lacks $set"; exit 77; }
+done
 
 runs 0 synth --out "$work/xrays" --count 40 --size 40 --seed 3
 runs 0 prepare --images "$work/xrays/images" --labels "$work/xrays/Data_Entry_2017.csv" --out "$work/data" --size 32
