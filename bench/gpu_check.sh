@@ -121,10 +121,10 @@ PYTHON
 }
 # Libraries that the files need and that are not found.
 lacking() { ldd "$@" 2> /dev/null | sed -n 's/^[[:space:]]*\([^ ]*\) => not found.*/\1/p' | sort -u | paste -sd ' '; }
-if [[ -n $(lacking "$build"/bin/densetree "$build"/lib/*.so "$build"/lib/densetree/*.so) ]]; then
+if [[ -n $(lacking "$build"/bin/densetree "$build"/lib/*.so "$build"/lib/densetree/*.so) ]]; then  # CUPTI is no must
   LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$(packaged_libraries):/usr/local/cuda/lib64"
   export LD_LIBRARY_PATH
-  missing="$(lacking "$build/bin/densetree")"
+  missing="$(lacking "$build"/bin/densetree "$build"/lib/densetree/*.so)"
   [[ -z $missing ]] || fail "this build needs $missing, which neither the system nor ${python:-python3}'s packages have;" \
     "install cuDNN 9 and cuBLAS (PyTorch for CUDA brings both; --python names its interpreter)," \
     "or bring a build without CUDA (bench/gpu_pack.sh --architectures none)"

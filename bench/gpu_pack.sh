@@ -56,7 +56,7 @@ cuda=(-DDENSETREE_CUDA=ON "-DDENSETREE_CUDA_ARCHITECTURES=$architectures")
 [[ $architectures != none ]] || cuda=(-DDENSETREE_CUDA=OFF)
 # An rpath that libraries inherit (the old kind), so that those in lib/ find each other and nobody else finds them.
 cmake -S "$sources" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release "${cuda[@]}" \
-  -DDENSETREE_CUDA_EMULATION=OFF -DCMAKE_BUILD_RPATH="\$ORIGIN/../lib" -DCMAKE_SKIP_RPATH=OFF \
+  -DDENSETREE_CUDA_EMULATION=OFF "-DCMAKE_BUILD_RPATH=\$ORIGIN/../lib;\$ORIGIN/.." -DCMAKE_SKIP_RPATH=OFF \
   -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags -DCMAKE_MODULE_LINKER_FLAGS=-Wl,--disable-new-dtags
 cmake --build "$build" --parallel "$jobs"
 
@@ -72,7 +72,7 @@ fi
 
 # Every library that any of them loads, but glibc's own, the driver's, CUDA's and cuDNN's.
 left='^(ld-linux|lib(c|m|dl|rt|pthread|resolv|util|nsl|anl|mvec)\.so|libcuda\.|libcu(dnn|blas|dart)|libnv)'
-find "$pack"/bin "$pack"/lib/densetree -type f -exec ldd {} + 2> /dev/null | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | while read -r library; do
+find "$pack"/bin "$pack"/lib -type f -exec ldd {} + | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | while read -r library; do
   [[ "$(basename "$library")" =~ $left ]] || cp -L "$library" "$pack/lib/"
 done
 
