@@ -47,7 +47,8 @@ Found find() {
   if (file.empty()) {
     found.why_not += "; a build with CUDA makes it (-DDENSETREE_CUDA=ON, where nvcc and cuDNN 9 are)";
   } else if (!driver_loaded(0)) {
-    found.why_not = fmt::format("no NVIDIA driver is installed on this machine: {} is not found", kDriver);
+    const char* reason = dlerror();
+    found.why_not = fmt::format("no NVIDIA driver is installed on this machine ({})", reason ? reason : kDriver);
   } else {
     found.functions = static_cast<const CudaFunctions*>(load_plugin(file, &found.why_not));
   }

@@ -34,7 +34,7 @@ Self self() {
 }  // namespace
 
 std::vector<fs::path> plugin_folders() {
-  if (const char* folder = std::getenv("DENSETREE_PLUGINS"); folder && *folder) {
+  if (const char* folder = secure_getenv("DENSETREE_PLUGINS"); folder && *folder) {
     return {folder};
   }
   std::vector<fs::path> folders;
@@ -53,6 +53,7 @@ std::vector<fs::path> plugin_folders() {
     add(beside);
   }
   add(kInstalledLibraries);
+  add("/usr/lib");
   return folders;
 }
 

@@ -11,13 +11,13 @@
 namespace densetree {
 
 struct Plugin {
-  const char* build;  // the project's version, and a hash of the headers of kernels/, the compiler and the sanitizers
+  const char* build;      // the project's version, and a hash of the headers of kernels/, compiler, flags and libfmt
   const void* functions;  // a table, of a type that both sides know
 };
 
 // Folders that may hold plugins: the one that DENSETREE_PLUGINS names, where that is set, and no other. Else densetree/
-// beside the library that this function is part of, or in ../lib beside a program; and where this build is installed by
-// default.
+// beside the library that this function is part of, or in ../lib beside a program; where this build is installed by
+// default; and in /usr/lib. A program with rights that its caller lacks does not look at DENSETREE_PLUGINS.
 std::vector<std::filesystem::path> plugin_folders();
 
 // A plugin's file; empty, and why in *why_not, where it is in none of these folders.

@@ -15,7 +15,7 @@ class ConvolutionContext;  // convolutions.h
 
 class CudaDevice final : public Device {
  public:
-  // Throws Error when this build carries no code for the GPU. index must be below cuda_device_count().
+  // Throws Error when this build carries no code for the GPU. index must be below CudaFunctions::device_count().
   // stream: the caller's, or null.
   explicit CudaDevice(int index, cudaStream_t stream = nullptr);
   ~CudaDevice() override;

@@ -30,11 +30,15 @@ struct ChannelAffine : AffineOf<float> {
       : AffineOf{mean_, gamma_ * rstd, std::fma(-mean_, gamma_ * rstd, beta_), gamma_} {}
 };
 
-// a·b − c, rounded once: one instruction where there are fused multiply-adds, else by way of double.
+// a·b − c with the product unrounded: one instruction where there are fused multiply-adds, else by way of double.
 template <class T>
 DT_HD T product_less(T a, T b, T c) {
 #if defined(__CUDA_ARCH__) || defined(__FMA__)
-  return a * b - c;
+  if constexpr (std::is_same_v<T, float>) {
+    return std::fma(a, b, -c);
+  } else {
+    return a * b - c;  // which the compiler contracts
+  }
 #else
   if constexpr (std::is_same_v<T, float>) {
     return static_cast<float>(static_cast<double>(a) * b - c);
