@@ -11,12 +11,14 @@ set(CPACK_DEBIAN_PACKAGE_SECTION science)
 
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME densetree)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA "${PROJECT_SOURCE_DIR}/cmake/debian/triggers")
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA "${PROJECT_SOURCE_DIR}/packaging/debian/triggers")
 set(CPACK_COMPONENT_RUNTIME_DESCRIPTION "The program, and the library with its C interface.")
 
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME densetree-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
-set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "densetree (= ${PROJECT_VERSION}), libfmt-dev")
+# pkg-config wants what the static library needs even where nobody links it.
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "densetree (= ${PROJECT_VERSION}), libfmt-dev, libdnnl-dev, libpng-dev, \
+libjpeg-dev, zlib1g-dev, libxxhash-dev, libtomlplusplus-dev")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "Headers, the static library, the Fortran module, and what finds them.")
 
 if(DENSETREE_HAVE_CUDA)

@@ -16,16 +16,21 @@ if(DENSETREE_HAS_MOVE_MAX)
 endif()
 set(flags_avx512_bf16 ${flags_avx512} -mavx512bf16)
 
-set(DENSETREE_SETS "")  # as identifiers
-foreach(name ${DENSETREE_INSTRUCTION_SETS})
-  string(MAKE_C_IDENTIFIER ${name} set)
-  if(NOT DEFINED flags_${set})
-    message(FATAL_ERROR "DENSETREE_INSTRUCTION_SETS has '${name}'; it may have x86-64, avx2, avx512 and avx512_bf16")
+set(DENSETREE_SETS "")  # as identifiers, the plainest first
+set(unknown ${DENSETREE_INSTRUCTION_SETS})
+foreach(name x86-64 avx2 avx512 avx512_bf16)
+  if(name IN_LIST DENSETREE_INSTRUCTION_SETS)
+    string(MAKE_C_IDENTIFIER ${name} set)
+    list(APPEND DENSETREE_SETS ${set})
+    list(REMOVE_ITEM unknown ${name})
   endif()
-  list(APPEND DENSETREE_SETS ${set})
 endforeach()
-if(NOT DENSETREE_SETS)
-  message(FATAL_ERROR "DENSETREE_INSTRUCTION_SETS is empty; x86-64 alone is the least")
+if(unknown OR NOT DENSETREE_SETS)
+  message(FATAL_ERROR "DENSETREE_INSTRUCTION_SETS is '${DENSETREE_INSTRUCTION_SETS}'; use one or several of x86-64, avx2, "
+    "avx512 and avx512_bf16")
+endif()
+if(NOT CMAKE_OBJCOPY)
+  message(FATAL_ERROR "objcopy was not found; install binutils, or set CMAKE_OBJCOPY")
 endif()
 
 # densetree_seal(NAME ENTRY OUTPUT): the objects of the object library NAME, linked into one, of which nothing but ENTRY can be

@@ -23,7 +23,7 @@ packages=(
 # pkg-config, and under another language.
 ci_packages=(
   clang-format clang-tidy shellcheck chromium python3-torch python3-torchvision python3-pip
-  abigail-tools qemu-user valgrind gfortran pkg-config dpkg-dev python3-numpy python3-wheel locales
+  abigail-tools qemu-user valgrind gfortran pkg-config dpkg-dev file python3-numpy python3-wheel locales
 )
 
 fail() {
