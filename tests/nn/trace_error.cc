@@ -213,10 +213,10 @@ double error_of(const std::string& measure, const nlohmann::json& pytorch) {
 }  // namespace
 
 double limit_of(const std::string& measure, const nlohmann::json& pytorch, std::int64_t samples) {
-  static const std::map<std::string, double> kFloors{{"loss", 1e-6},        {"logits", 1e-5},      {"grad_total", 1e-5},
-                                                     {"grad_norms", 1e-5},  {"grad_median", 1e-5}, {"running", 1e-5},
-                                                     {"eval_logits", 1e-4}, {"weights_off", 1e-4}};
-  const double limit = std::max(3 * error_of(measure, pytorch), kFloors.at(measure));
+  static const std::map<std::string, double> floors{{"loss", 1e-6},        {"logits", 1e-5},      {"grad_total", 1e-5},
+                                                    {"grad_norms", 1e-5},  {"grad_median", 1e-5}, {"running", 1e-5},
+                                                    {"eval_logits", 1e-4}, {"weights_off", 1e-4}};
+  const double limit = std::max(3 * error_of(measure, pytorch), floors.at(measure));
   if (measure == "weights_off" && samples > 0) {
     const double expected = limit * static_cast<double>(samples);
     return (expected + 3 * std::sqrt(expected)) / static_cast<double>(samples);
