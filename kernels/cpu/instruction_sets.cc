@@ -2,6 +2,9 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <string>
+
 #include "kernels/core/error.h"
 
 // Those of this build, for which kernels/cpu/CMakeLists.txt defines DENSETREE_X86_64 and so on. The flags that they are
