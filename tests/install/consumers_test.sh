@@ -29,6 +29,7 @@ declared="$(grep -oE '\bdensetree_[a-z_]+\(' "$prefix/include/densetree.h" | tr 
   fail "exported is not what densetree.h declares: $(diff <(grep -oE '^densetree_[a-z_]+' <<< "$exported" | sort -u) <(echo "$declared") | head -3)"
 
 # ---- The plugin is found where the folder was moved to, and missed where there is none.
+densetree=$installed
 runs 0 devices
 if [[ -e $libraries/densetree/libdensetree_cuda.so ]]; then
   grep -q 'libdensetree_cuda.so is not in' "$work/out" && fail "the CUDA plugin is not found: $(cat "$work/out")"
@@ -37,7 +38,6 @@ else
 fi
 
 # ---- A run to work with, by the installed program.
-densetree=$installed
 runs 0 synth --out "$work/xrays" --count 60 --size 48 --seed 3
 runs 0 prepare --images "$work/xrays/images" --labels "$work/xrays/Data_Entry_2017.csv" --out "$work/data" --size 40
 runs 0 train --device cpu --data "$work/data" --out "$work/run" --arch growth=8,blocks=2-4,init=16 --image-size 48 \
